@@ -1,0 +1,59 @@
+"""thalweg: learn, run, measure and certify the motion of probability.
+
+    import jax, thalweg as tw
+
+    key = jax.random.key(0)
+    flow = tw.fit(data, key=key)                          # a transport from a standard normal to the data
+    x = flow.sample(1000, key=key)                        # by the probability flow
+    y = flow.sample(1000, key=key, sde=0.5)               # by an SDE, from the same model
+    print(tw.certify(flow, held_out, data, key=key))      # how far to trust it
+
+Rooms, from the ground up: `core` (the loop, training, fields, weights, saving), `nets`, `problems`, `processes`, `ot`,
+`flows`; on top the command line, the report and the reproductions. Time runs from 0 (base) to 1 (data) everywhere.
+"""
+
+from . import core, flows, nets, ot, problems, processes
+from .core import (
+    CheckpointError,
+    Estimate,
+    InputError,
+    Result,
+    Status,
+    StatusError,
+    Weighted,
+    estimate,
+    run,
+    run_host,
+    solve,
+)
+from .flows import Certificate, Transport, certify, fit
+from .ot import compare
+from .problems import dataset
+from .processes import simulate
+
+__all__ = [
+    "Certificate",
+    "CheckpointError",
+    "Estimate",
+    "InputError",
+    "Result",
+    "Status",
+    "StatusError",
+    "Transport",
+    "Weighted",
+    "certify",
+    "compare",
+    "core",
+    "dataset",
+    "estimate",
+    "fit",
+    "flows",
+    "nets",
+    "ot",
+    "problems",
+    "processes",
+    "run",
+    "run_host",
+    "simulate",
+    "solve",
+]

@@ -1,0 +1,36 @@
+"""Which function of time, a point and a condition is fitted?
+
+A net is a leaf function of one point, `net(t, x, c=None)`; runners `vmap` it. Every net is a frozen module of arrays
+that `core.io.save` can store; activations are `Gate` or functions of `jax.nn`.
+
+| answers | name | file |
+|---|---|---|
+| vectors and any small event | `MLP` | `mlp.py` |
+| images | `UNet` | `unet.py` |
+| a log density whose gradient is the score | `Potential`, `Gradient` | `potential.py` |
+| labels and numbers to condition on | `Labels`, `Continuous` | `condition.py` |
+| the pieces | `Linear`, `Conv`, `Norm`, `Gate`, `time_features` | `layers.py` |
+"""
+
+from .condition import AbstractCondition, Continuous, Labels
+from .layers import Conv, Gate, Linear, Norm, time_features
+from .mlp import MLP
+from .potential import Gradient, Potential
+from .unet import Attention, ResidualBlock, UNet
+
+__all__ = [
+    "MLP",
+    "AbstractCondition",
+    "Attention",
+    "Continuous",
+    "Conv",
+    "Gate",
+    "Gradient",
+    "Labels",
+    "Linear",
+    "Norm",
+    "Potential",
+    "ResidualBlock",
+    "UNet",
+    "time_features",
+]

@@ -1,0 +1,56 @@
+"""What the room's constructors refuse, and how a number becomes an array.
+
+Parameters are kept as arrays, not as Python floats: a float inside a problem would be a compile-time constant, so
+that every new temperature would be compiled anew, and it could neither be differentiated nor mapped over.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from ..core import InputError
+
+
+def real(x: Any) -> jax.Array:
+    """A number or anything like an array, as a floating array; floats keep their dtype."""
+    x = jnp.asarray(float(x)) if isinstance(x, int | float) else jnp.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
+
+
+def known(x: Any) -> np.ndarray | None:
+    """The numbers in `x`, or None where they do not exist yet (inside a transformation)."""
+    return None if isinstance(x, Tracer) or not eqx.is_array(x) else np.asarray(x)
+
+
+def all_known(tree: Any) -> bool:
+    """Whether a tree holds no tracer."""
+    return not any(isinstance(x, Tracer) for x in jax.tree.leaves(tree))
+
+
+def finite(owner: str, name: str, x: Any) -> None:
+    """Refuse a parameter with NaN or infinity in it."""
+    if (a := known(x)) is not None and not np.isfinite(a).all():
+        raise InputError(f"{owner}({name}={show(a)}): expected finite numbers")
+
+
+def at_least_zero(owner: str, name: str, x: Any, remedy: str) -> None:
+    """Refuse negative or non-finite values, with what to do instead."""
+    finite(owner, name, x)
+    if (a := known(x)) is not None and (a < 0).any():
+        raise InputError(f"{owner}({name}={show(a)}): expected at least 0; {remedy}")
+
+
+def positive(owner: str, name: str, x: Any, remedy: str) -> None:
+    """Refuse values that are not above zero, with what to do instead."""
+    finite(owner, name, x)
+    if (a := known(x)) is not None and (a <= 0).any():
+        raise InputError(f"{owner}({name}={show(a)}): expected more than 0; {remedy}")
+
+
+def show(a: np.ndarray) -> str:
+    """A short text for one line: a number, or its extremes."""
+    return f"{a:.6g}" if a.ndim == 0 else f"array of shape {a.shape} from {a.min():.6g} to {a.max():.6g}"

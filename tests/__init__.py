@@ -1,0 +1,1 @@
+"""The tests; they mirror `src/thalweg`. `tests.stats` holds the statistical assertions."""

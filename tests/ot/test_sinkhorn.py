@@ -1,0 +1,68 @@
+"""Sinkhorn against POT, its own marginals, and the limits of epsilon."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import ot
+import pytest
+
+from thalweg.core import InputError, Status, solve
+from thalweg.ot import Sinkhorn, Transport, squared_distances
+
+X = jax.random.normal(jax.random.key(0), (12, 2))
+Y = jax.random.normal(jax.random.key(1), (9, 2)) * 1.5 + 0.5
+A = jax.random.dirichlet(jax.random.key(2), jnp.full(12, 3.0))
+B = jax.random.dirichlet(jax.random.key(3), jnp.full(9, 3.0))
+
+
+def solved(epsilon, a=A, b=B, cost=None, **options):
+    problem = Transport(squared_distances(X, Y) if cost is None else cost, a, b)
+    return solve(Sinkhorn(epsilon, **options), problem, max_steps=2000, key=jax.random.key(0))
+
+
+def test_the_plan_is_that_of_pot():
+    found = solved(0.3, tolerance=1e-5).value.plan
+    cost = np.asarray(squared_distances(X, Y), np.float64)
+    expected = ot.sinkhorn(np.asarray(A, np.float64) / A.sum(), np.asarray(B, np.float64) / B.sum(), cost, 0.3)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_marginals_and_their_error():
+    result = solved(0.1)
+    plan = result.value.plan
+    np.testing.assert_allclose(plan.sum(0), B, rtol=1e-4)
+    np.testing.assert_allclose(np.abs(plan.sum(1) - A).sum(), result.info.marginal_error[-1], atol=1e-5)
+    assert result.info.marginal_error[-1] < 1e-3
+    assert result.status == Status.converged
+
+
+def test_limits_of_epsilon():
+    np.testing.assert_allclose(solved(1e4).value.plan, np.outer(A, B), atol=1e-5)
+    square, n = squared_distances(X[:9], Y), 9
+    uniform = jnp.full(n, 1 / n)
+    sharp = solved(0.02, uniform, uniform, square).value.plan
+    exact = ot.emd(np.full(n, 1 / n), np.full(n, 1 / n), np.asarray(square, np.float64))
+    assert np.abs(sharp - exact).sum() < 0.25
+
+
+def test_scaling_and_transposing_the_problem():
+    cost = squared_distances(X, Y)
+    np.testing.assert_allclose(solved(0.3, cost=7 * cost + 0.0, tolerance=1e-5).value.plan.sum(), 1, rtol=1e-4)
+    scaled = solve(Sinkhorn(2.1, 1e-5), Transport(7 * cost, A, B), max_steps=2000, key=jax.random.key(0)).value.plan
+    plain = solved(0.3, tolerance=1e-5).value.plan
+    np.testing.assert_allclose(scaled, plain, atol=1e-5)
+    turned = solve(Sinkhorn(0.3, 1e-5), Transport(cost.T, B, A), max_steps=2000, key=jax.random.key(0)).value.plan
+    np.testing.assert_allclose(turned.T, plain, atol=2e-5)
+
+
+def test_unfinished_says_so():
+    problem = Transport.uniform(squared_distances(X, Y))
+    result = solve(Sinkhorn(0.01, 1e-6), problem, max_steps=3, key=jax.random.key(0), throw=False)
+    assert result.status == Status.max_steps
+    assert result.info.marginal_error[-1] > 1e-6
+
+
+def test_bad_epsilon():
+    for epsilon in (0.0, -1.0, float("nan")):
+        with pytest.raises(InputError, match=r"expected a positive regularisation"):
+            Sinkhorn(epsilon)
