@@ -12,24 +12,30 @@ Rooms, from the ground up: `core` (the loop, training, fields, weights, saving),
 `flows`; on top the command line, the report and the reproductions. Time runs from 0 (base) to 1 (data) everywhere.
 """
 
-from . import core, flows, nets, ot, problems, processes
-from .core import (
-    CheckpointError,
-    Estimate,
-    InputError,
-    Result,
-    Status,
-    StatusError,
-    Weighted,
-    estimate,
-    run,
-    run_host,
-    solve,
-)
-from .flows import Certificate, Transport, certify, fit
-from .ot import compare
-from .problems import dataset
-from .processes import simulate
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import core, flows, nets, ot, problems, processes
+    from .core import (
+        CheckpointError,
+        Estimate,
+        InputError,
+        Result,
+        Status,
+        StatusError,
+        Weighted,
+        estimate,
+        run,
+        run_host,
+        solve,
+    )
+    from .flows import Certificate, Transport, certify, fit
+    from .ot import compare
+    from .problems import dataset
+    from .processes import simulate
+
+_ROOMS = ("core", "nets", "problems", "processes", "ot", "flows")
 
 __all__ = [
     "Certificate",
@@ -57,3 +63,17 @@ __all__ = [
     "simulate",
     "solve",
 ]
+
+
+def __getattr__(name: str):
+    # Rooms are imported when they are asked for, so that `thalweg --help` does not wait for JAX.
+    if name in _ROOMS:
+        return _import_module(f".{name}", __name__)
+    if name in __all__:
+        rooms = (_import_module(f".{room}", __name__) for room in _ROOMS)
+        return next(getattr(room, name) for room in rooms if name in room.__all__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

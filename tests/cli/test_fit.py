@@ -168,7 +168,7 @@ LONG = [
 def stopped(process, thalweg, tmp_path_factory):
     """One run to the end, one killed, one interrupted, all with the same options."""
     folder = tmp_path_factory.mktemp("stopped")
-    steps = ["--steps", "4000"]
+    steps = ["--steps", "2500"]
     # All three are processes, so that no difference of environment hides behind an equal result.
     finish(process("fit", *LONG, *steps, "--out", folder / "whole", "--quiet"))
     outcomes = {}

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,7 @@ from thalweg.problems import MixtureInterpolant, gaussian
 from thalweg.processes import VE, VP, Euler, EulerMaruyama, Simulate, simulate
 
 N = 20_000
+corrected = eqx.filter_jit(correct)
 MEAN, VARIANCE = 0.8, 0.25
 
 
@@ -34,7 +36,7 @@ def test_one_correction_on_a_gaussian(key, sign):
     path, t, w, snr = OneSided(Linear()), jnp.asarray(0.6), 0.4, 0.3
     v = 0.4**2 + 0.6**2 * VARIANCE
     x = 0.6 * MEAN + 0.5 + np.sqrt(w) * jax.random.normal(key, (N, 1))
-    moved = np.asarray(correct(motion(path, sign=sign), t, x, snr, key=jax.random.fold_in(key, 1)), np.float64)
+    moved = np.asarray(corrected(motion(path, sign=sign), t, x, snr, key=jax.random.fold_in(key, 1)), np.float64)
     norm = np.mean(np.abs(np.asarray(x) - 0.6 * MEAN)) / v
     delta = 2 * (snr * np.sqrt(2 / np.pi) / norm) ** 2
     mean, variance = 0.6 * MEAN + 0.5 * (1 - delta / v), (1 - delta / v) ** 2 * w + 2 * delta
@@ -53,7 +55,7 @@ def test_one_correction_on_a_gaussian(key, sign):
 def test_corrections_mend_a_coarse_predictor(key):
     path = OneSided(Linear())
     x0 = jax.random.normal(key, (N // 4, 1))
-    ts = jnp.linspace(0, 0.95, 6)
+    ts = jnp.linspace(0, 0.95, 5)
     truth = 0.95 * MEAN
     plain = simulate(motion(path, sde=0.5), x0, ts, method=EulerMaruyama(), key=key).value
     mended = simulate(
@@ -61,7 +63,7 @@ def test_corrections_mend_a_coarse_predictor(key):
     ).value
     variance = 0.05**2 + 0.95**2 * VARIANCE
     assert abs(float(mended.var()) / variance - 1.026) < 0.05  # the corrector's own excess is 2.6 %
-    assert abs(float(plain.var()) / variance - 1) > 0.1
+    assert abs(float(plain.var()) / variance - 1) > 0.08
     assert abs(float(mended.mean()) - truth) < 0.05
 
 
@@ -70,7 +72,7 @@ def test_the_predictor_is_the_one_that_is_printed(key, process):
     path = DiffusionPath(process)
     flow, x = motion(path), jnp.asarray([[0.4], [-1.2], [2.0]])
     t, dt = jnp.asarray(0.5), jnp.asarray(0.02)
-    moved = ReverseDiffusion().advance(flow, t, dt, x, key=key)
+    moved = eqx.filter_jit(ReverseDiffusion().advance)(flow, t, dt, x, key=key)
     s, z = jax.vmap(lambda y: flow.score(t, y))(x), jax.random.normal(key, x.shape)
     if isinstance(process, VP):
         b = 0.02 * (0.1 + (1 - 0.51) * 19.9)  # the integral of the rate over the step; beta_i to first order
@@ -95,8 +97,8 @@ def test_reverse_diffusion_reaches_the_data(key, method):
 def test_nothing_is_corrected_where_no_noise_is_left(key):
     for path in (OneSided(Linear()), Linear(Brownian())):
         x = jnp.asarray([[0.3], [1.0]])
-        np.testing.assert_array_equal(correct(motion(path), jnp.asarray(1.0), x, 0.16, key=key), x)
-        assert not np.array_equal(correct(motion(path), jnp.asarray(0.9), x, 0.16, key=key), x)
+        np.testing.assert_array_equal(corrected(motion(path), jnp.asarray(1.0), x, 0.16, key=key), x)
+        assert not np.array_equal(corrected(motion(path), jnp.asarray(0.9), x, 0.16, key=key), x)
 
 
 def test_a_run_goes_on_to_the_same_bits_and_rests_at_the_end(key):

@@ -153,7 +153,7 @@ class Wavy(OneSided):
     """A path that gains noise on its way."""
 
     def alpha(self, t):
-        return 1 - t + 0.3 * jnp.sin(7 * t)
+        return 1 - t + 0.6 * jnp.sin(12 * t) * (1 - t)
 
 
 def test_grids_that_are_refused():

@@ -39,7 +39,7 @@ class Tilted(eqx.Module):
     sign: float = 1.0
 
     def __call__(self, t, x, c=None):
-        return self.sign * self.field(t, x) + self.w * jnp.stack([jnp.sin(x[1] + t), x[0] * jnp.cos(2 * t)])
+        return self.sign * self.field(t, x) + self.w * (x + jnp.stack([jnp.sin(x[1] + t), x[0] * jnp.cos(2 * t)]))
 
 
 def slopes(kind, path, base, sign, key, n=256, batches=200):

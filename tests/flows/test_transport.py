@@ -73,7 +73,7 @@ def test_push_and_pull_are_inverse(exact, key):
 
 def test_trajectories_go_from_base_to_data(exact, key):
     ts, paths = exact.trajectories(7, key=key, saves=9, steps=40)
-    assert paths.x.shape == (len(ts), 7, 2) if hasattr(paths, "x") else paths.shape == (len(ts), 7, 2)
+    assert paths.shape == (len(ts), 7, 2)
     assert float(ts[0]) == 0
     assert float(ts[-1]) == 1
 

@@ -35,20 +35,6 @@ def test_any_size_gives_its_own_shape(event, options):
     assert net.patch == options.get("patch", 2 if event == (28, 28) else 1)
 
 
-def test_gradients_are_finite(key):
-    # An odd size, colours, folded pixels, attention and a condition at once.
-    net = small((9, 6, 3), patch=2, heads=2, condition=Labels(3, 8, key=key))
-    x = jax.random.normal(key, (3, 9, 6, 3))
-
-    def loss(net):
-        y = jax.vmap(net)(jnp.asarray([0.1, 0.5, 0.9]), x, jnp.asarray([0, -1, 2]))
-        return jnp.mean((y - 1) ** 2)
-
-    grads = jax.jit(jax.grad(loss))(net)
-    assert all(bool(jnp.all(jnp.isfinite(g))) for g in jax.tree.leaves(grads))
-    assert bool(jnp.any(grads.stem.weight != 0))
-
-
 def test_a_batch_is_its_points_in_their_order(key):
     net = small(heads=2)
     t, x = jnp.linspace(0.0, 1.0, 4), jax.random.normal(key, (4, 8, 8))
@@ -57,8 +43,6 @@ def test_a_batch_is_its_points_in_their_order(key):
     np.testing.assert_allclose(batch, jnp.stack([one(t[i], x[i]) for i in range(4)]), rtol=1e-4, atol=1e-5)
     order = jnp.asarray([2, 0, 3, 1])
     np.testing.assert_allclose(many(t[order], x[order]), batch[order], rtol=1e-4, atol=1e-5)
-    shared = jax.jit(jax.vmap(net, (None, 0)))(t[2], x)
-    np.testing.assert_allclose(shared[2], batch[2], rtol=1e-4, atol=1e-5)
 
 
 def test_precision_follows_the_image(x64):
@@ -102,15 +86,18 @@ class Shifted(AbstractObjective):
         return jnp.mean((jax.vmap(model, (None, 0, 0))(0.3, x, c) - truth) ** 2)
 
 
-def test_training_reduces_the_loss_threefold(key):
+def test_training_reduces_the_loss_threefold_and_reaches_every_array(key):
+    # An odd size, attention and a condition at once; a gradient that is not finite would end the run with its status.
     def batch(key):
         a, b = jax.random.split(key)
-        return jax.random.normal(a, (32, 6, 7)), jax.random.randint(b, (32,), 0, 2)
+        return jax.random.normal(a, (32, 6, 7)), jax.random.randint(b, (32,), -1, 2)
 
-    net = small((6, 7), channels=(4, 8), condition=Labels(2, 8, key=key))
+    net = small((6, 7), channels=(4, 8), heads=2, condition=Labels(2, 8, key=key))
     result = run(Fit(Shifted(), net, optax.adam(5e-3)), batch, steps=150, key=key)
     loss = result.info.loss
     assert float(loss[-20:].mean()) < float(loss[:3].mean()) / 3
+    for before, after in zip(jax.tree.leaves(net), jax.tree.leaves(result.value), strict=True):
+        assert bool(jnp.any(before != after))
 
 
 def test_bad_input_is_refused(key):

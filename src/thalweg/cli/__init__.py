@@ -7,10 +7,10 @@
     thalweg papers 2303.08797                                            what is implemented where
     thalweg reproduce all                                                the papers' claims, recomputed
 
-Data are files (`.npy`, `.npz`, `.csv`, `.tsv`, `.parquet`, `.h5ad`) or data sets by name (`digits`,
-`checkerboard:2000`). Every command takes `--json`; progress goes to standard error, results to standard output. Exit status: 0 done, 1 a run
-or a claim that failed, 2 bad input (one line says what, and what to do), 130 stopped by Ctrl-C (`fit --resume RUN`
-goes on to the same numbers).
+Data are files (`.npy`, `.npz`, `.csv`, `.tsv`, `.parquet`, `.h5ad`) or data sets by name (`digits`, `checkerboard:2000`
+for 2000 points). Every command takes `--json`; progress goes to standard error, results to standard output. Exit
+status: 0 done, 1 a run or a claim that failed, 2 bad input (one line says what, and what to do), 130 stopped by Ctrl-C
+(`fit --resume RUN` goes on to the same numbers).
 
 | answers | file |
 |---|---|

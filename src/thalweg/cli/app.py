@@ -83,7 +83,7 @@ def fit(
     depth: Annotated[int | None, _option("--depth", "Hidden layers (mlp) or levels (unet).", "3; 2")] = None,
     steps: Annotated[int | None, _option("--steps", "Training steps.", "3000")] = None,
     batch: Annotated[int | None, _option("--batch", "Rows in a batch.", "256")] = None,
-    lr: Annotated[float | None, _option("--lr", "Largest learning rate.", "0.002")] = None,
+    lr: Annotated[float | None, _option("--lr", "Largest learning rate.", "0.005")] = None,
     ema: Annotated[float | None, _option("--ema", "Decay of the averaged parameters; 0 for none.", "0.995")] = None,
     clip: Annotated[float | None, _option("--clip", "Largest norm of a gradient; 0 for none.", "1.0")] = None,
     drop: Annotated[float | None, _option("--drop", "Share of conditions left out, for guidance.", "0.0")] = None,

@@ -38,7 +38,7 @@ class FitOptions:
     depth: int | None = None
     steps: int = 3000
     batch: int = 256
-    lr: float = 2e-3
+    lr: float = 5e-3
     ema: float = 0.995
     clip: float = 1.0
     drop: float = 0.0

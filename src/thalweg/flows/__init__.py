@@ -22,8 +22,15 @@ Time runs from 0 (base) to 1 (data). Path x coupling x fields x times x solver a
 | the ODE and the SDEs of a transport | `FlowODE`, `FlowSDE`, `ConstantNoise`, ... | 2303.08797 | `motion.py` |
 | likelihood with its error; bounds | `log_prob`, `log_prob_bound`, `kl_bound` | 2303.08797 | `likelihood.py` |
 | guidance | `ClassifierFree`, `classifier_guided` | 2510.21890 | `guidance.py` |
+| samples that fit a measurement | `inpaint`, `linear_inverse` | 2310.06721 | `inverse.py` |
+| fast solvers of one-sided flows | `DDIM`, `DPMSolver2`, `DPMSolver3`, `DPMSolver2M` | 2510.21890 | `exponential.py` |
+| Langevin corrections after each step | `PredictorCorrector`, `ReverseDiffusion` | 2011.13456 | `corrector.py` |
+| every solver by name | `SOLVERS`, `solver` | | `solvers.py` |
+| the Schroedinger bridge | `Bridge`, `BridgeMatching` | 2303.08797 | `bridge.py` |
+| Fokker-Planck residual of a potential | `residual_rms`, `PotentialMatching` | 2311.15996 | `residual.py` |
 """
 
+from .bridge import Bend, Bridge, BridgeMatching, two_rates
 from .certify import Certificate, Check, certify
 from .convert import (
     Split,
@@ -34,6 +41,7 @@ from .convert import (
     velocity_from_denoiser,
     velocity_from_split,
 )
+from .corrector import PredictorCorrector, ReverseDiffusion, correct
 from .coupling import (
     COUPLINGS,
     AbstractCoupling,
@@ -44,7 +52,9 @@ from .coupling import (
     WithinCondition,
 )
 from .data import AbstractSource, Empirical, Gaussian, Pairs, Units
+from .exponential import DDIM, DPMSolver2, DPMSolver2M, DPMSolver3, half_log_snr, half_log_snr_grid
 from .guidance import ClassifierFree, ClassifierScore, ClassifierVelocity, classifier_guided
+from .inverse import AbstractCovariance, Isotropic, Tweedie, inpaint, linear_inverse
 from .latent import (
     LATENTS,
     AbstractLatent,
@@ -74,16 +84,22 @@ from .path import (
     Trigonometric,
     rate,
 )
+from .residual import Box, PotentialMatching, fokker_planck_residual, residual_rms
+from .solvers import NOTES, SOLVERS, solver
 from .times import AbstractTimes, BetaTimes, LogitNormal, Reweighted, Uniform
 from .training import Training, fit
 from .transport import Transport
 
 __all__ = [
     "COUPLINGS",
+    "DDIM",
     "DIFFUSIONS",
     "LATENTS",
+    "NOTES",
+    "SOLVERS",
     "TWO_SIDED",
     "AbstractCoupling",
+    "AbstractCovariance",
     "AbstractLatent",
     "AbstractLinearPath",
     "AbstractMotion",
@@ -92,7 +108,11 @@ __all__ = [
     "AbstractPath",
     "AbstractSource",
     "AbstractTimes",
+    "Bend",
     "BetaTimes",
+    "Box",
+    "Bridge",
+    "BridgeMatching",
     "Brownian",
     "Certificate",
     "Check",
@@ -103,6 +123,9 @@ __all__ = [
     "Custom",
     "CustomLatent",
     "CustomNoise",
+    "DPMSolver2",
+    "DPMSolver2M",
+    "DPMSolver3",
     "DiffusionPath",
     "Empirical",
     "EncodingDecoding",
@@ -112,6 +135,7 @@ __all__ = [
     "Frame",
     "Gaussian",
     "Independent",
+    "Isotropic",
     "Linear",
     "LogitNormal",
     "Matching",
@@ -123,7 +147,10 @@ __all__ = [
     "Pair",
     "Paired",
     "Pairs",
+    "PotentialMatching",
+    "PredictorCorrector",
     "Quadratic",
+    "ReverseDiffusion",
     "Reweighted",
     "SigmoidDifference",
     "SineSquared",
@@ -131,23 +158,33 @@ __all__ = [
     "Training",
     "Transport",
     "Trigonometric",
+    "Tweedie",
     "Uniform",
     "Units",
     "VanishingNoise",
     "WithinCondition",
     "certify",
     "classifier_guided",
+    "correct",
     "denoiser_from_score",
     "denoiser_from_velocity",
     "fit",
+    "fokker_planck_residual",
+    "half_log_snr",
+    "half_log_snr_grid",
+    "inpaint",
     "kl_bound",
+    "linear_inverse",
     "log_prob",
     "log_prob_bound",
     "rate",
+    "residual_rms",
     "sample_location_and_target",
     "sample_with_log_prob",
     "score_from_denoiser",
     "score_from_velocity",
+    "solver",
+    "two_rates",
     "velocity_from_denoiser",
     "velocity_from_split",
 ]

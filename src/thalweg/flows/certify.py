@@ -162,7 +162,7 @@ def _distance(name, sets, real, floor, tolerance, key):
         jnp.asarray([_sw2(x, real, k) for x, k in zip(sets, jax.random.split(key, len(sets)), strict=True)])
     )
     return _against_floor(
-        name, found, estimate(jnp.asarray(floor)), tolerance, "samples are", "held-out data than real data are"
+        name, found, estimate(jnp.asarray(floor)), tolerance, "samples are", "held-out data as real data are"
     )
 
 
@@ -171,7 +171,7 @@ def _gap(transport, ode, noisy, steps, tolerance, key):
     again = _draws(transport, len(ode[0]), len(ode), None, steps, keys[-1])
     found = estimate(jnp.asarray([_sw2(x, y, k) for x, y, k in zip(ode, noisy, keys, strict=False)]))
     floor = estimate(jnp.asarray([_sw2(x, y, k) for x, y, k in zip(ode, again, keys, strict=False)]))
-    words = "SDE samples are", "ODE samples than other ODE samples are"
+    words = "SDE samples are", "ODE samples as other ODE samples are"
     return _against_floor("ODE-SDE distance", found, floor, tolerance, *words)
 
 

@@ -35,7 +35,7 @@ from ..processes.problem import StepState, report
 from .convert import EDGE
 from .guidance import paper as PRINCIPLES
 from .motion import FlowODE
-from .path import AbstractOneSided
+from .path import AbstractOneSided, AbstractPath
 
 S = TypeVar("S")
 V = TypeVar("V")
@@ -46,7 +46,7 @@ def half_log_snr(path: AbstractOneSided, t: Time) -> Time:
     return jnp.log(path.beta(t)) - jnp.log(path.alpha(t))
 
 
-def half_log_snr_grid(path: AbstractOneSided, steps: int, t0: float = EDGE, t1: float = 1 - EDGE) -> Times:
+def half_log_snr_grid(path: AbstractPath, steps: int, t0: float = EDGE, t1: float = 1 - EDGE) -> Times:
     """Times (steps + 1,) from t0 to t1 at equal distances in lambda: the grid that these solvers are made for.
 
     Args:
@@ -91,7 +91,7 @@ class AbstractExponential(AbstractSimulator[S, V], Generic[S, V]):
             )
         _check_levels(name, process.path, problem.ts)
 
-    def grid(self, path: AbstractOneSided, steps: int) -> Times:
+    def grid(self, path: AbstractPath, steps: int) -> Times:
         """The times that suit the solver: equal steps in lambda, `EDGE` off both ends."""
         return half_log_snr_grid(path, steps)
 
@@ -160,7 +160,8 @@ class DPMSolver2M(AbstractExponential[MultistepState, Cloud]):
         level = half_log_snr(path, t)
         h, past = half_log_snr(path, t + dt) - level, level - half_log_snr(path, before)
         clean = ((x - path.alpha(t) * _noise(process, t, x)) / path.beta(t)).astype(x.dtype)
-        ratio = jnp.where(state.step > 0, h / jnp.where(state.step > 0, 2 * past, 1.0), 0.0)
+        # `past` is zero at the first step, which has no step before it, and beyond the end of the grid.
+        ratio = jnp.where(past == 0, 0.0, h / jnp.where(past == 0, 1.0, 2 * past))
         ahead = clean + ratio * (clean - state.clean)
         x = path.alpha(t + dt) / path.alpha(t) * x - path.beta(t + dt) * jnp.expm1(-h) * ahead
         x = x.astype(state.x.dtype)

@@ -222,14 +222,16 @@ class DiffusionPath(AbstractOneSided):
     """
 
     process: AbstractAffine
+    # The paper's smallest time: the slope of std is infinite at zero.
+    earliest: float = 1e-5
 
     def alpha(self, t):
         """The process's standard deviation."""
-        return self.process.std(1 - t)
+        return self.process.std(jnp.maximum(1 - t, self.earliest))
 
     def beta(self, t):
         """The process's factor on the data."""
-        return self.process.scale(1 - t)
+        return self.process.scale(jnp.maximum(1 - t, self.earliest))
 
 
 # What the command line calls them; each takes a latent, except those whose noise is fixed.

@@ -1,20 +1,20 @@
 """The Fokker-Planck equation as a measure of a learned potential, and as a penalty in its training.
 
 Answers    is a net for log p_tau the log density of one diffusion at all times, so that its ODE and SDE agree?
-Equations  R = d_tau u + div f + f.grad u - 1/2 g^2 (lap u + |grad u|^2),  zero for u = log p_tau             (2311.15996)
-           dX = f dtau + g dW the noising process. Where R = 0 and e^u is the prior at the last time, the reversed ODE and
-           the reversed SDE with the score grad u both have the density e^u
-           loss = E|grad u(tau, x_tau) - grad log p(x_tau | x_0)|^2 + w_R (mean R^2 in the box + mean e^(2u) on its edge)
+Equations  R = d_tau u + div f + f.grad u - 1/2 g^2 (lap u + |grad u|^2),  zero for u = log p_tau           (2311.15996)
+           dX = f dtau + g dW the noising process. Where R = 0 and e^u is the prior at the last time, the reversed ODE
+           and the reversed SDE with the score grad u both have the density e^u
+           loss = E|grad u(tau, x_tau) - grad log p(x_tau|x_0)|^2 + w_R (mean R^2 in the box + mean e^(2u) on its edge)
 Symbols    u -> u, w_R -> weight, R -> fokker_planck_residual, the last time -> horizon
 Time       THE POTENTIAL AND THE PROCESS ARE ASKED AT THE PROCESS'S OWN TIME tau, WHERE 0 IS THE DATA and `horizon` the
-           noise. The library's t, with 0 the noise and 1 the data, is t = 1 - tau/horizon: the score of a transport at t
-           is grad u at horizon (1 - t). The fields `times` are in t.
+           noise. The library's t, with 0 the noise and 1 the data, is t = 1 - tau/horizon: the score of a transport
+           at t is grad u at horizon (1 - t). The fields `times` are in t.
 Cost       one residual: d forward over backward derivatives of u (k with `Probes(k)`); the loss: 2 n gradients of u and
            `collocation` residuals
-Fails      second derivatives in single precision lose half their digits: measure small residuals in double. A box that the
-           data leave says nothing of what is outside. At tau = 0 the density of the data may not exist: keep times off it
-Departure  the score matching term is the mean over z and -z less the constant E|z/std|^2 (the same gradient, and a variance
-           that stays finite as tau -> 0), so that it is negative where it is good
+Fails      second derivatives in single precision lose half their digits: measure small residuals in double. A box that
+           the data leave says nothing of what is outside. At tau = 0 the data may have no density: keep times off it
+Departure  the score matching term is the mean over z and -z less the constant E|z/std|^2 (the same gradient, and a
+           variance that stays finite as tau -> 0), so that it is negative where it is good
 """
 
 from collections.abc import Callable
@@ -223,6 +223,7 @@ def _matching(u, process, tau, x0, z):
     return 0.5 * jnp.sum(up**2 + down**2) + jnp.sum((up - down) * z / std)
 
 
+@eqx.filter_jit
 def _squares(u, process, ts, x, how, key):
     """R^2 at every pair, without the bias that the variance of the probes would add."""
     keys = jax.random.split(jax.random.key(0) if key is None else key, x.shape[0])
@@ -249,8 +250,8 @@ def _check(u, process, t, x):
     remedy = "learn the potential itself (thalweg.nets.Potential) and take Score(Gradient(potential)) for its score"
     if isinstance(u, AbstractField | Gradient):
         raise InputError(
-            f"the residual got a {type(u).__name__}, and a score need not be the gradient of anything; expected a potential "
-            f"u(tau, x), a scalar: {remedy}"
+            f"the residual got a {type(u).__name__}, and a score need not be the gradient of anything; expected a "
+            f"potential u(tau, x), a scalar: {remedy}"
         )
     shape = eqx.filter_eval_shape(u, t, x).shape
     if shape != ():
@@ -260,9 +261,10 @@ def _check(u, process, t, x):
 
 def _check_noise(process, t, x):
     name = type(process).__name__
-    shape = jnp.shape(process.diffusion(t, x)) if hasattr(process, "diffusion") else None
-    if shape != () or (all_known((process, t, x)) and not is_additive(process, t, x[None])):
+    shape = jnp.shape(process.diffusion(t, x))
+    cloud = x[None]  # a tracer inside a transformation, where nothing can be said of values
+    if shape != () or (all_known((process, t, cloud)) and not is_additive(process, t, cloud)):
         raise InputError(
-            f"the residual got the process {name}; expected noise that is one number and depends on time alone, as in VP, "
-            "VE, SubVP and OU"
+            f"the residual got the process {name}; expected noise that is one number and depends on time alone, as in "
+            "VP, VE, SubVP and OU"
         )

@@ -228,7 +228,7 @@ class Transport(eqx.Module):
         x0 = self.source.sample(n, key=jax.random.fold_in(key, 0))
         motion = self.motion(sde=sde, condition=c)
         result = simulate(motion, x0, ts, method=self._default(sde), key=key, save_at=at)
-        return ts[jnp.asarray(at)], result.value
+        return result.value.times, result.value.x
 
     def save(self, path: str | os.PathLike) -> None:
         """Write to a directory; read it back with `Transport.load`."""

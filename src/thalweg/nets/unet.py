@@ -3,7 +3,7 @@
 Answers    which function of (t, image, c)? One that sees far at low resolution and keeps detail through skips.
 Equations  block: h = conv(act(norm(x)));  h = conv(act(norm(h) (1 + scale(e)) + shift(e)));  y = skip(x) + h
            e = act(W features(t) + b) + W_c embed(c): time and condition enter every block by scale and shift
-Cost       set by the first level; `patch=2` folds 2 x 2 pixels into channels first and is 4 to 8 times as fast
+Cost       set by the first level; `patch=2` folds 2 x 2 pixels into channels first and is 5 to 10 times as fast
 Fails      no scaling is hidden inside: bring images to unit spread first
 """
 

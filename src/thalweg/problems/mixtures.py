@@ -96,10 +96,13 @@ class Mixture(eqx.Module):
         which = jax.random.categorical(which_key, self.log_weights, shape=(n,))
         z = jax.random.normal(noise_key, (n, *self.event), self.means.dtype)
         roots = jnp.linalg.cholesky(self.covs)
-        # One product a component and a choice, rather than n gathered matrices: less memory for d in the hundreds.
-        moved = jnp.zeros_like(z)
-        for i in range(len(roots)):
-            moved = jnp.where((which == i)[:, None], z @ roots[i].T, moved)
+
+        def one(moved, component):
+            i, root = component
+            return jnp.where((which == i)[:, None], z @ root.T, moved), None
+
+        # One product a component and a choice, rather than n gathered matrices: d in the hundreds then fits.
+        moved, _ = jax.lax.scan(one, z, (jnp.arange(len(roots)), roots))
         return self.means[which] + moved, which
 
     @property

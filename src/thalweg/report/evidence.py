@@ -161,9 +161,6 @@ def _draws(transport, key, sde, steps) -> Draws:
         # In turn, so that every label is seen.
         labels = np.arange(n) % len(transport.labels)
         c = jnp.asarray(labels, transport.conditions.dtype)
-    times, found = transport.trajectories(n, key=key, saves=frames, sde=sde, condition=c, steps=steps)
-    paths = getattr(found, "x", found)
+    times, paths = transport.trajectories(n, key=key, saves=frames, sde=sde, condition=c, steps=steps)
     samples = np.asarray(transport.units.decode(paths[-1]))
-    # Not decoded: a path leaves the grid and the range of the data on its way.
-    paths = np.asarray(paths[:, :particles]) * np.asarray(transport.units.scale) + np.asarray(transport.units.shift)
-    return Draws(samples, labels, np.asarray(times), paths)
+    return Draws(samples, labels, np.asarray(times), np.asarray(transport.units.decode(paths[:, :particles])))

@@ -231,8 +231,9 @@ def _record(record):
 <pre id="commands" tabindex="0">{lines}</pre>
 <details><summary>Options, data and versions</summary>
 <p><code>{options}</code></p>
-<div class="scroll"><table><thead><tr><th scope="col">data</th><th scope="col">name</th><th scope="col">SHA-256</th></tr>
-</thead><tbody>{data}</tbody></table></div>
+<div class="scroll"><table>
+<thead><tr><th scope="col">data</th><th scope="col">name</th><th scope="col">SHA-256</th></tr></thead>
+<tbody>{data}</tbody></table></div>
 <p class="note">{versions}</p></details>"""
     return _section("What was run", "", body)
 

@@ -1,0 +1,119 @@
+"""One row for every method: how it is built, and a problem that is neither centred, square, uniform nor isotropic.
+
+`tests/test_contract.py` puts every row through the same examination.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from thalweg.core import AbstractMethod, Fit, Velocity
+from thalweg.flows import Fields, Gaussian, Independent, Linear, Matching, OneSided, Pairs, Units
+from thalweg.nets import MLP
+from thalweg.ot import Sinkhorn, Transport, squared_distances
+from thalweg.processes import (
+    BAOAB,
+    ODE,
+    OU,
+    RK4,
+    SRA1,
+    Euler,
+    EulerMaruyama,
+    ExactTransition,
+    GeometricBrownian,
+    HeunODE,
+    InterpolantHeun,
+    Midpoint,
+    Milstein,
+    Observed,
+    Recorded,
+    Simulate,
+    StochasticHeun,
+    UnderdampedLangevin,
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method and a problem; `poison` turns the problem into one with a NaN in it, `grad` whether derivatives pass."""
+
+    name: str
+    method: Callable[[], AbstractMethod]
+    problem: Callable[[], object]
+    poison: Callable[[object], object]
+    grad: bool = True
+
+
+X = jnp.arange(6.0).reshape(3, 2)
+TS = jnp.linspace(0.0, 1.0, 6)
+nan_start = lambda problem: eqx.tree_at(lambda p: p.x0, problem, problem.x0.at[(0,) * problem.x0.ndim].set(jnp.nan))  # noqa: E731
+
+
+def decay(t, x):
+    return jnp.sin(t) - x
+
+
+def quartic(x):
+    return jnp.sum(x**4)
+
+
+def square(t, x):
+    return x[0] ** 2
+
+
+def ode():
+    return Simulate(ODE(decay), X, TS)
+
+
+def ou():
+    return Simulate(OU(1.5, 0.3, 0.7), X, TS)
+
+
+def geometric():
+    return Simulate(GeometricBrownian(0.3, 0.5), X + 1, TS)
+
+
+def phase():
+    return Simulate(UnderdampedLangevin(quartic, 0.7), jnp.arange(12.0).reshape(2, 2, 3) / 12, TS)
+
+
+def transport():
+    weights = jnp.asarray([0.1, 0.4, 0.2, 0.3])
+    return Transport(
+        squared_distances(X + 0.3, jnp.asarray([[1.0, 2], [0, 1], [4, 2], [1, 5]])),
+        jnp.asarray([0.5, 0.2, 0.3]),
+        weights,
+    )
+
+
+def pairs():
+    data = np.asarray([[1.0, 2], [3, 1], [2, 5], [0, 4], [2, 2]], np.float32)
+    return Pairs(Gaussian((2,)), jnp.asarray(data), None, Units.of(data), Independent(), batch=8)
+
+
+def fit():
+    import jax
+
+    net = MLP((2,), width=8, depth=2, key=jax.random.key(0))
+    return Fit(Matching(OneSided(Linear())), Fields(velocity=Velocity(net)), optax.adam(1e-2), ema=0.9, clip=1.0)
+
+
+CASES = [
+    *(Case(m.__name__, m, ode, nan_start) for m in (Euler, Midpoint, HeunODE, RK4)),
+    *(
+        Case(m.__name__, m, ou, nan_start)
+        for m in (EulerMaruyama, StochasticHeun, SRA1, InterpolantHeun, ExactTransition)
+    ),
+    Case("Milstein", Milstein, geometric, nan_start),
+    Case("BAOAB", BAOAB, phase, nan_start),
+    Case("Recorded", lambda: Recorded(EulerMaruyama(), (1, 2)), ou, nan_start),
+    Case("Observed", lambda: Observed(EulerMaruyama(), square), ou, nan_start),
+    Case(
+        "Sinkhorn", lambda: Sinkhorn(0.5, 1e-9), transport, lambda p: eqx.tree_at(lambda q: q.cost, p, p.cost * jnp.nan)
+    ),
+    Case("Fit", fit, pairs, lambda p: eqx.tree_at(lambda q: q.target, p, p.target * jnp.nan), grad=False),
+]
