@@ -44,9 +44,7 @@ def read_reproductions(root: Path) -> dict[str, dict]:
     for path in sorted((root / "reproductions").glob("*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["name"] != path.stem:
-            raise ValueError(
-                f"{path.name} says that its name is {record['name']!r}: it must be {path.stem!r}"
-            )
+            raise ValueError(f"{path.name} says that its name is {record['name']!r}: it must be {path.stem!r}")
         found[path.stem] = record
     return found
 
@@ -122,9 +120,7 @@ def render(papers: dict[Paper, list[str]], reproductions: dict[str, dict], root:
 def main() -> int:
     """Write the page, or check it."""
     parser = argparse.ArgumentParser(description="Write PAPERS.md from the source.")
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit with 1 if it is out of date"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if it is out of date")
     arguments = parser.parse_args()
     page, target = render(implemented(), read_reproductions(ROOT)), ROOT / "PAPERS.md"
     if not arguments.check:

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from thalweg.core import InputError
-from thalweg.nets import Conv, Gate, Linear, Norm, time_features
+from thalweg.nets import Conv, Dense, Gate, Norm, time_features
 from thalweg.nets.layers import check_counts, check_point, embed, normal
 
 
 def test_linear_is_a_product_on_the_last_axis(key):
-    layer = Linear(3, 5, key=key)
+    layer = Dense(3, 5, key=key)
     x = jax.random.normal(key, (4, 2, 3))
     np.testing.assert_allclose(layer(x), np.einsum("abi,io->abo", x, layer.weight), rtol=1e-5, atol=1e-6)
-    assert not jnp.any(Linear(3, 5, gain=0.0, key=key).weight)
+    assert not jnp.any(Dense(3, 5, gain=0.0, key=key).weight)
 
 
 def test_conv_is_the_sum_over_shifts(key):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
@@ -36,10 +37,19 @@ def data_mesh(devices: int | None = None) -> Mesh:
 
 
 def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
-    """Copy every array of a tree to every device of the mesh."""
+    """Copy every array of a tree to every device of the mesh; each process must hold the same numbers."""
     everywhere = NamedSharding(mesh, PartitionSpec())
-    dynamic, static = eqx.partition(tree, eqx.is_array)
-    return eqx.combine(jax.device_put(dynamic, everywhere), static)
+
+    def place(x):
+        if not eqx.is_array(x):
+            return x
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(place(jax.random.key_data(x)), impl=str(jax.random.key_impl(x)))
+        # From a callback, because `device_put` does not reach the devices of other processes.
+        host = np.asarray(x)
+        return jax.make_array_from_callback(host.shape, everywhere, lambda index: host[index])
+
+    return jax.tree.map(place, tree)
 
 
 def split(tree: PyTree, mesh: Mesh) -> PyTree:

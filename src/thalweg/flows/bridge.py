@@ -13,7 +13,7 @@ Time       0 is rho0, 1 is rho1. The reference motion is sqrt(2 eps) dW: the sta
 Cost       four evaluations of the drift and one of N with its time derivative, a point
 Fails      a net N that cannot bend the law of x_t into the bridge's leaves too much work (the drift still joins rho0 to
            rho1: `marginal_error` does not show it, a larger `kinetic_energy` does). Ascent against descent circles
-           where the drift lags behind the path; give the drift the larger step (`two_rates`), and average (`Fit(ema=...)`)
+           where the drift lags behind the path; give the drift the larger step (`two_rates`), and average
 """
 
 from collections.abc import Callable
@@ -94,7 +94,7 @@ class Bridge(eqx.Module):
     def kinetic_energy(self, x0: Cloud, *, key: Key, steps: int = 100) -> Estimate:
         """int E 1/2 |u|^2 dt along the SDE from draws of rho0, with its standard error over paths.
 
-        Over 2 epsilon times 2 it is the relative entropy of the bridge to the reference motion from the same start. Of
+        Divided by 2 epsilon it is the relative entropy of the bridge to the reference motion from the same start. Of
         two drifts that join the same ends, the one with less is nearer to the bridge.
         """
         dt, noise = 1 / steps, (2 * self.epsilon / steps) ** 0.5

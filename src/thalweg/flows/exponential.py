@@ -65,7 +65,8 @@ def half_log_snr_grid(path: AbstractPath, steps: int, t0: float = EDGE, t1: floa
         raise InputError(f"steps is {steps!r}; expected an integer of at least 1")
     _check_levels("half_log_snr_grid", path, jnp.linspace(t0, t1, 129))
     ends = jnp.asarray([t0, t1])
-    levels = jnp.linspace(*jax.vmap(lambda t: half_log_snr(path, t))(ends), int(steps) + 1)
+    first, last = jax.vmap(lambda t: half_log_snr(path, t))(ends)
+    levels = jnp.linspace(first, last, int(steps) + 1)
     ts = jax.vmap(lambda level: _time_of(path, level, ends[0], ends[1]))(levels)
     return ts.at[0].set(ends[0]).at[-1].set(ends[1])
 

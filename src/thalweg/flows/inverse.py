@@ -130,7 +130,7 @@ def linear_inverse(
             operator that is not linear, or a negative noise.
         StatusError: when a sample is not finite.
     """
-    _check(transport, n, noise_std)
+    path = _check(transport, n, noise_std)
     zero = jnp.zeros(transport.event)
     # In the model's units, x = decode(m), the measurement is affine in m: matrix m + offset.
     observe = lambda flat: jnp.asarray(operator(transport.units.decode(flat.reshape(transport.event)))).reshape(-1)  # noqa: E731
@@ -142,17 +142,17 @@ def linear_inverse(
     offset, matrix = observe(flat), jax.jacrev(observe)(flat)
     _check_linear(observe, matrix, offset)
     c = transport._conditions(n, condition, key)
-    parts = transport.denoiser, transport.path, matrix, y.reshape(-1) - offset, jnp.asarray(noise_std**2, y.dtype)
+    parts = transport.denoiser, path, matrix, y.reshape(-1) - offset, jnp.asarray(noise_std**2, y.dtype)
     covariance = Tweedie() if covariance is None else covariance
     score = Score(_Guidance(transport.score, _one, *parts, covariance))
     eta = Denoiser(_Guidance(transport.denoiser, _minus_alpha, *parts, covariance))
     velocity = Velocity(_Guidance(transport.velocity, _gain, *parts, covariance))
     x0 = transport.source.sample(n, key=jax.random.fold_in(key, 0))
     if sde is None:
-        motion, method = FlowODE(velocity, transport.path, score, eta, c), DPMSolver2()
-        ts = half_log_snr_grid(transport.path, steps)
+        motion, method = FlowODE(velocity, path, score, eta, c), DPMSolver2()
+        ts = half_log_snr_grid(path, steps)
     else:
-        motion = FlowSDE(velocity, transport.path, score, transport.noise(sde), eta, c)
+        motion = FlowSDE(velocity, path, score, noise=transport.noise(sde), denoiser=eta, c=c)
         method, ts = EulerMaruyama(), jnp.linspace(0.0, 1 - EDGE, steps + 1)
     x = simulate(motion, x0, ts, method=method, key=jax.random.fold_in(key, 1)).value
     return transport.units.decode(_finish(motion, x, ts[-1]))
@@ -232,7 +232,7 @@ def _solve(spread, noise2, gap):
     return axes @ (inverse * (axes.T @ gap))
 
 
-def _check(transport, n, noise_std):
+def _check(transport, n, noise_std) -> AbstractOneSided:
     if not isinstance(transport.path, AbstractOneSided) or not transport.has_score:
         name = type(transport.path).__name__
         raise InputError(f"got a transport on {name}; expected a one-sided path and a score, as of fit(data)")
@@ -240,6 +240,7 @@ def _check(transport, n, noise_std):
         raise InputError(f"n is {n!r}; expected an integer of at least 1")
     if not noise_std >= 0:
         raise InputError(f"noise_std is {noise_std}; expected a number of at least 0")
+    return transport.path
 
 
 def _check_linear(observe, matrix, offset):

@@ -98,7 +98,7 @@ class Training(eqx.Module):
         """Train up to step `steps`; `chunks` are those of `run_chunks` (directory, resume, chunk, save_seconds)."""
         fit, pairs = self.fit, self.pairs
         if mesh is not None:
-            fit, pairs = replicate(fit, mesh), Sharded(replicate(pairs, mesh), mesh)
+            fit, pairs, key = replicate(fit, mesh), Sharded(replicate(pairs, mesh), mesh), replicate(key, mesh)
         with progress_bar(label, quiet=quiet) as progress:
             return run_chunks(fit, pairs, steps=steps, key=key, progress=progress, **chunks)
 

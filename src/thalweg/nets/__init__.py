@@ -9,11 +9,11 @@ that `core.io.save` can store; activations are `Gate` or functions of `jax.nn`.
 | images | `UNet` | `unet.py` |
 | a log density whose gradient is the score | `Potential`, `Gradient` | `potential.py` |
 | labels and numbers to condition on | `Labels`, `Continuous` | `condition.py` |
-| the pieces | `Linear`, `Conv`, `Norm`, `Gate`, `time_features` | `layers.py` |
+| the pieces | `Dense`, `Conv`, `Norm`, `Gate`, `time_features` | `layers.py` |
 """
 
 from .condition import AbstractCondition, Continuous, Labels
-from .layers import Conv, Gate, Linear, Norm, time_features
+from .layers import Conv, Dense, Gate, Norm, time_features
 from .mlp import MLP
 from .potential import Gradient, Potential
 from .unet import Attention, ResidualBlock, UNet
@@ -24,10 +24,10 @@ __all__ = [
     "Attention",
     "Continuous",
     "Conv",
+    "Dense",
     "Gate",
     "Gradient",
     "Labels",
-    "Linear",
     "Norm",
     "Potential",
     "ResidualBlock",

@@ -21,7 +21,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..core.errors import InputError
 from ..core.types import Key
-from .layers import GATE, Linear, check_counts, normal
+from .layers import GATE, Dense, check_counts, normal
 
 
 class AbstractCondition(eqx.Module):
@@ -80,8 +80,8 @@ class Continuous(AbstractCondition):
         InputError: for sizes below one; for a vector of another size.
     """
 
-    first: Linear
-    last: Linear
+    first: Dense
+    last: Dense
     null: Float[Array, " width"]
     dim: int = eqx.field(static=True)
     width: int = eqx.field(static=True)
@@ -91,8 +91,8 @@ class Continuous(AbstractCondition):
         check_counts("Continuous", dim=dim, width=width)
         keys = jax.random.split(key, 3)
         self.dim, self.width, self.activation = dim, width, activation
-        self.first = Linear(dim, width, key=keys[0])
-        self.last = Linear(width, width, gain=2**0.5, key=keys[1])
+        self.first = Dense(dim, width, key=keys[0])
+        self.last = Dense(width, width, gain=2**0.5, key=keys[1])
         self.null = normal((width,), 1, 1.0, keys[2])
 
     def __call__(self, c: ArrayLike | None) -> Float[Array, " width"]:

@@ -19,7 +19,7 @@ from ..core.errors import InputError
 from ..core.types import Key
 
 
-class Linear(eqx.Module):
+class Dense(eqx.Module):
     """y = x W + b on the last axis.
 
     `gain` scales the starting weights, whose standard deviation is `gain / sqrt(inputs)`; 0 starts at zero.

@@ -19,7 +19,7 @@ from jaxtyping import Array, ArrayLike, Float
 from ..core.errors import InputError
 from ..core.types import Key, Point
 from .condition import AbstractCondition
-from .layers import GATE, Linear, check_counts, check_point, embed, normal, time_features
+from .layers import GATE, Dense, check_counts, check_point, embed, normal, time_features
 
 # An activation halves the second moment of its input, roughly; this undoes it.
 _GAIN = 2**0.5
@@ -41,10 +41,10 @@ class MLP(eqx.Module):
     """
 
     space: Float[Array, "d width"]
-    time: Linear
-    given: Linear | None
-    hidden: tuple[Linear, ...]
-    last: Linear
+    time: Dense
+    given: Dense | None
+    hidden: tuple[Dense, ...]
+    last: Dense
     condition: AbstractCondition | None
     event: tuple[int, ...] = eqx.field(static=True)
     out: tuple[int, ...] = eqx.field(static=True)
@@ -74,10 +74,10 @@ class MLP(eqx.Module):
         # Each part of the first layer brings an equal share of the variance, however many numbers it has.
         share = 1 / math.sqrt(parts)
         self.space = normal((size, width), size, share, keys[0])
-        self.time = Linear(features, width, gain=share, key=keys[1])
-        self.given = None if condition is None else Linear(condition.width, width, gain=share, key=keys[2])
-        self.hidden = tuple(Linear(width, width, gain=_GAIN, key=k) for k in keys[4:])
-        self.last = Linear(width, math.prod(self.out), gain=0.0 if zero else 1.0, key=keys[3])
+        self.time = Dense(features, width, gain=share, key=keys[1])
+        self.given = None if condition is None else Dense(condition.width, width, gain=share, key=keys[2])
+        self.hidden = tuple(Dense(width, width, gain=_GAIN, key=k) for k in keys[4:])
+        self.last = Dense(width, math.prod(self.out), gain=0.0 if zero else 1.0, key=keys[3])
 
     def __call__(self, t: ArrayLike, x: Point, c: ArrayLike | None = None) -> Float[Array, "..."]:
         """The value at one time, one point and, when the net takes one, one condition."""

@@ -19,7 +19,7 @@ from jaxtyping import Array, ArrayLike, Float
 from ..core.errors import InputError
 from ..core.types import Key, Point
 from .condition import AbstractCondition
-from .layers import GATE, Conv, Linear, Norm, check_counts, check_point, embed, time_features
+from .layers import GATE, Conv, Dense, Norm, check_counts, check_point, embed, time_features
 from .mlp import check_event
 
 Image = Float[Array, "h w channels"]
@@ -30,8 +30,8 @@ class ResidualBlock(eqx.Module):
 
     norms: tuple[Norm, Norm]
     convs: tuple[Conv, Conv]
-    film: Linear
-    skip: Linear | None
+    film: Dense
+    skip: Dense | None
     activation: Callable = eqx.field(static=True)
 
     def __init__(self, inputs: int, outputs: int, embedding: int, *, activation: Callable, key: Key):
@@ -41,8 +41,8 @@ class ResidualBlock(eqx.Module):
             Conv(inputs, outputs, gain=2**0.5, key=keys[0]),
             Conv(outputs, outputs, gain=0.0, key=keys[1]),
         )
-        self.film = Linear(embedding, 2 * outputs, gain=0.5, key=keys[2])
-        self.skip = None if inputs == outputs else Linear(inputs, outputs, key=keys[3])
+        self.film = Dense(embedding, 2 * outputs, gain=0.5, key=keys[2])
+        self.skip = None if inputs == outputs else Dense(inputs, outputs, key=keys[3])
         self.activation = activation
 
     def __call__(self, x: Image, embedding: Float[Array, " embedding"]) -> Float[Array, "h w outputs"]:
@@ -57,8 +57,8 @@ class Attention(eqx.Module):
     """Every pixel attends to every pixel, with `heads` heads; starts as the identity."""
 
     norm: Norm
-    mix: Linear
-    last: Linear
+    mix: Dense
+    last: Dense
     heads: int = eqx.field(static=True)
 
     def __init__(self, channels: int, heads: int, *, key: Key):
@@ -66,8 +66,8 @@ class Attention(eqx.Module):
             raise InputError(f"Attention: {channels} channels cannot be shared by {heads} heads; use a divisor")
         keys = jax.random.split(key)
         self.norm, self.heads = Norm(channels), heads
-        self.mix = Linear(channels, 3 * channels, key=keys[0])
-        self.last = Linear(channels, channels, gain=0.0, key=keys[1])
+        self.mix = Dense(channels, 3 * channels, key=keys[0])
+        self.last = Dense(channels, channels, gain=0.0, key=keys[1])
 
     def __call__(self, x: Image) -> Image:
         """Attention on one image, added to it."""
@@ -96,13 +96,13 @@ class UNet(eqx.Module):
             when called on an image of another shape, or on a condition it does not take.
     """
 
-    time: tuple[Linear, Linear]
-    given: Linear | None
+    time: tuple[Dense, Dense]
+    given: Dense | None
     stem: Conv
     down: tuple[ResidualBlock, ...]
     middle: ResidualBlock
     attention: Attention | None
-    narrow: tuple[Linear, ...]
+    narrow: tuple[Dense, ...]
     up: tuple[ResidualBlock, ...]
     norm: Norm
     head: Conv
@@ -135,8 +135,8 @@ class UNet(eqx.Module):
         width = patch * patch * (event[2] if len(event) == 3 else 1)
         options = dict(activation=activation)
         self.event, self.patch, self.activation, self.condition = event, patch, activation, condition
-        self.time = (Linear(9, embedding, key=next(keys)), Linear(embedding, embedding, gain=2**0.5, key=next(keys)))
-        self.given = None if condition is None else Linear(condition.width, embedding, key=next(keys))
+        self.time = (Dense(9, embedding, key=next(keys)), Dense(embedding, embedding, gain=2**0.5, key=next(keys)))
+        self.given = None if condition is None else Dense(condition.width, embedding, key=next(keys))
         self.stem = Conv(width, channels[0], key=next(keys))
         before = (channels[0], *channels[:-1])
         self.down = tuple(
@@ -146,7 +146,7 @@ class UNet(eqx.Module):
         self.attention = Attention(channels[-1], heads, key=next(keys)) if heads else None
         # Channels are reduced before the resolution is doubled: the next convolution then costs a third less.
         pairs = list(itertools.pairwise(channels))[::-1]
-        self.narrow = tuple(Linear(low, high, key=next(keys)) for high, low in pairs)
+        self.narrow = tuple(Dense(low, high, key=next(keys)) for high, low in pairs)
         self.up = tuple(ResidualBlock(2 * high, high, embedding, key=next(keys), **options) for high, _ in pairs)
         self.norm = Norm(channels[0])
         self.head = Conv(channels[0], width, key=next(keys))
