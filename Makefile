@@ -11,8 +11,8 @@ WORKERS ?= 2
 TEST_ARGS ?=
 BENCH_ARGS ?=
 DEMO := runs/demo
-# Names of reproductions, or --all.
-NAMES ?= --all
+# Names of reproductions, or all.
+NAMES ?= all
 
 .PHONY: help demo test check bench docs papers reproduce clean
 .DELETE_ON_ERROR:
@@ -46,8 +46,8 @@ $(VENV)/.bench-ready: pyproject.toml $(VENV)/.created
 
 demo: $(VENV)/.demo-ready  ## train on the digits, sample by ODE and by SDE, open the report
 	$(BIN)/thalweg fit --target digits --condition label --out $(DEMO) --overwrite
-	$(BIN)/thalweg sample $(DEMO)
-	$(BIN)/thalweg sample $(DEMO) --sde 0.5
+	$(BIN)/thalweg sample $(DEMO) --png
+	$(BIN)/thalweg sample $(DEMO) --sde 0.5 --png
 	$(BIN)/thalweg report $(DEMO)
 
 reproduce: $(VENV)/.demo-ready  ## run the papers' headline claims and renew PAPERS.md (NAMES="a b" for some)

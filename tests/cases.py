@@ -11,8 +11,28 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from thalweg.core import AbstractMethod, Fit, Velocity
-from thalweg.flows import Fields, Gaussian, Independent, Linear, Matching, OneSided, Pairs, Units
+from thalweg.core import AbstractMethod, Denoiser, Fit, Velocity
+from thalweg.flows import (
+    DDIM,
+    ConstantNoise,
+    DPMSolver2,
+    DPMSolver2M,
+    DPMSolver3,
+    Fields,
+    FlowODE,
+    FlowSDE,
+    Gaussian,
+    Independent,
+    Linear,
+    Matching,
+    OneSided,
+    Pairs,
+    PredictorCorrector,
+    ReverseDiffusion,
+    Units,
+    score_from_denoiser,
+    velocity_from_denoiser,
+)
 from thalweg.nets import MLP
 from thalweg.ot import Sinkhorn, Transport, squared_distances
 from thalweg.processes import (
@@ -90,6 +110,25 @@ def transport():
     )
 
 
+def linear_denoiser(t, x, c=None):
+    return 0.3 * x + jnp.asarray([0.1, -0.2], x.dtype)
+
+
+def fields():
+    path = OneSided(Linear())
+    denoiser = Denoiser(linear_denoiser)
+    derived = velocity_from_denoiser(denoiser, path, Independent()), score_from_denoiser(denoiser, path, Independent())
+    return {"velocity": derived[0], "score": derived[1], "denoiser": denoiser, "path": path}
+
+
+def flow():
+    return Simulate(FlowODE(**fields()), X / 3, jnp.linspace(0.1, 0.8, 6))
+
+
+def noisy_flow():
+    return Simulate(FlowSDE(**fields(), noise=ConstantNoise(0.1)), X / 3, jnp.linspace(0.1, 0.8, 6))
+
+
 def pairs():
     data = np.asarray([[1.0, 2], [3, 1], [2, 5], [0, 4], [2, 2]], np.float32)
     return Pairs(Gaussian((2,)), jnp.asarray(data), None, Units.of(data), Independent(), batch=8)
@@ -110,6 +149,12 @@ CASES = [
     ),
     Case("Milstein", Milstein, geometric, nan_start),
     Case("BAOAB", BAOAB, phase, nan_start),
+    Case("DDIM", DDIM, flow, nan_start),
+    Case("DPMSolver2", DPMSolver2, flow, nan_start),
+    Case("DPMSolver3", DPMSolver3, flow, nan_start),
+    Case("DPMSolver2M", DPMSolver2M, flow, nan_start),
+    Case("ReverseDiffusion", ReverseDiffusion, flow, nan_start),
+    Case("PredictorCorrector", PredictorCorrector, noisy_flow, nan_start),
     Case("Recorded", lambda: Recorded(EulerMaruyama(), (1, 2)), ou, nan_start),
     Case("Observed", lambda: Observed(EulerMaruyama(), square), ou, nan_start),
     Case(

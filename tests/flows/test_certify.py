@@ -14,7 +14,7 @@ from thalweg.problems import MixtureInterpolant, gaussian, two_modes
 PATH = OneSided(Linear())
 UNITS = Units(jnp.asarray([3.0, -1.0]), jnp.asarray([2.0, 0.5]))
 TRAIN, HELD = (np.asarray(UNITS.decode(two_modes().sample(jax.random.key(s), 400))) for s in (1, 2))
-OPTIONS = {"key": jax.random.key(0), "steps": 60, "replicates": 3, "most": 400}
+OPTIONS = {"key": jax.random.key(0), "steps": 60, "replicates": 6, "most": 400}
 
 
 def transport(law, source=None):

@@ -16,7 +16,7 @@ def by_name(rows):
 
 
 def test_a_shift_is_seen_by_every_distance(key):
-    x, y = RNG.normal(size=(80, 3)), RNG.normal(size=(120, 3)) + [1.0, 0.0, -0.5]
+    x, y = RNG.normal(size=(80, 3)), RNG.normal([1.0, 0.0, -0.5], size=(120, 3))
     rows = by_name(compare(x, y, key=key, permutations=99))
     assert set(rows) == {"sliced W2", "W2", "energy distance", "MMD"}
     for name in ("sliced W2", "energy distance", "MMD"):

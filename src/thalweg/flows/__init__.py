@@ -52,7 +52,7 @@ from .coupling import (
     WithinCondition,
 )
 from .data import AbstractSource, Empirical, Gaussian, Pairs, Units
-from .exponential import DDIM, DPMSolver2, DPMSolver2M, DPMSolver3, half_log_snr, half_log_snr_grid
+from .exponential import DDIM, DPMSolver2, DPMSolver2M, DPMSolver3, denoise, half_log_snr, half_log_snr_grid
 from .guidance import ClassifierFree, ClassifierScore, ClassifierVelocity, classifier_guided
 from .inverse import AbstractCovariance, Isotropic, Tweedie, inpaint, linear_inverse
 from .latent import (
@@ -166,6 +166,7 @@ __all__ = [
     "certify",
     "classifier_guided",
     "correct",
+    "denoise",
     "denoiser_from_score",
     "denoiser_from_velocity",
     "fit",

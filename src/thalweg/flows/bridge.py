@@ -16,6 +16,7 @@ Fails      a net N that cannot bend the law of x_t into the bridge's leaves too 
            where the drift lags behind the path; give the drift the larger step (`two_rates`), and average
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -162,8 +163,8 @@ def two_rates(drift, bend) -> optax.GradientTransformation:
     """
 
     def labels(params):
-        names = (jax.tree.map(lambda _, name=name: name, getattr(params, name)) for name in ("drift", "bend"))
-        return Bridge(*names, params.epsilon)
+        names = {name: jax.tree.map(lambda _, n=name: n, getattr(params, name)) for name in ("drift", "bend")}
+        return dataclasses.replace(params, **names)
 
     return optax.partition({"drift": optax.adam(drift, b2=0.99), "bend": optax.adam(bend, b2=0.99)}, labels)
 

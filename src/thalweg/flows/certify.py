@@ -110,7 +110,7 @@ def certify(
     sde: float | None = 0.5,
     steps: int = 100,
     tolerance: float = 1.25,
-    replicates: int = 5,
+    replicates: int = 8,
     most: int = 1000,
     probes: int | None = None,
 ) -> Certificate:
@@ -121,7 +121,7 @@ def certify(
         condition, train_condition: their conditions, for a conditional transport.
         sde: eps of the SDE sampler (see `Transport.noise`), or None to leave the SDE out.
         steps: steps of both samplers.
-        tolerance: how many times the floor a distance may be.
+        tolerance: how many times the floor a distance may be, give or take three standard errors.
         replicates: independent sample sets, from which the standard errors come.
         most: points of each kind in a distance.
         probes: divergence probes for the likelihood; exact up to 16 dimensions and 8 probes above, when None.
@@ -178,8 +178,11 @@ def _gap(transport, ode, noisy, steps, tolerance, key):
 def _against_floor(name, found: Estimate, floor: Estimate, tolerance, subject, rest):
     value, base = float(found.mean), float(floor.mean)
     ratio = value / base if base > 0 else math.inf
-    words = f"{name}: {subject} {ratio:.2f} times as far from {rest} (tolerance {tolerance:g})"
-    return Check(name, value, float(found.stderr), "(data's unit)", base, "floor", ratio <= tolerance, words)
+    # Refused when it is beyond the tolerance by more than chance explains: both numbers are means of few replicates.
+    error = math.hypot(float(found.stderr), tolerance * float(floor.stderr))
+    holds = value - tolerance * base <= 3 * error
+    words = f"{name}: {subject} {ratio:.2f} times as far from {rest} (tolerance {tolerance:g}, within three errors)"
+    return Check(name, value, float(found.stderr), "(data's unit)", base, "floor", holds, words)
 
 
 def _likelihood(transport, held_out, train, condition, probes, most, rng, key):

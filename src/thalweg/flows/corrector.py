@@ -16,7 +16,7 @@ Departure  the paper's a is 1 - beta_i; (beta(t)/beta(t'))^2 = exp(-int beta) ag
            adds none, which is the paper's noise-free last step.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -79,7 +79,8 @@ def correct(
 
     Where the path has no noise at t there is no score and the cloud is left as it is.
     """
-    s = motion.each(motion.score, inner(t), x)
+    score: Any = motion.score
+    s = motion.each(score, inner(t), x)
     z = jax.random.normal(key, x.shape, x.dtype)
     path = motion.path
     level = path.alpha(t) if isinstance(path, AbstractOneSided) else path.gamma2(t)
@@ -96,8 +97,9 @@ class ReverseDiffusion(AbstractStepper):
     def check(self, problem):
         """Refuse two-sided paths, a motion without a score, and times that fall."""
         _needs_score("ReverseDiffusion", problem.process)
-        if not isinstance(problem.process.path, AbstractOneSided):
-            got = type(problem.process.path).__name__
+        path = getattr(problem.process, "path", None)
+        if not isinstance(path, AbstractOneSided):
+            got = type(path).__name__
             raise InputError(f"ReverseDiffusion got a motion on {got}; expected a one-sided path: take EulerMaruyama")
         if problem.backward:
             raise InputError("ReverseDiffusion got falling times; expected rising ones, from noise to data")

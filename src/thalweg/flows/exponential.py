@@ -34,7 +34,7 @@ from ..processes import AbstractSimulator, AbstractStepper, Simulate
 from ..processes.problem import StepState, report
 from .convert import EDGE
 from .guidance import paper as PRINCIPLES
-from .motion import FlowODE
+from .motion import AbstractMotion, FlowODE
 from .path import AbstractOneSided, AbstractPath
 
 S = TypeVar("S")
@@ -69,6 +69,15 @@ def half_log_snr_grid(path: AbstractPath, steps: int, t0: float = EDGE, t1: floa
     levels = jnp.linspace(first, last, int(steps) + 1)
     ts = jax.vmap(lambda level: _time_of(path, level, ends[0], ends[1]))(levels)
     return ts.at[0].set(ends[0]).at[-1].set(ends[1])
+
+
+@eqx.filter_jit
+def denoise(motion: AbstractMotion, t: Time, x: Cloud) -> Cloud:
+    """The mean of x1 given x at time t: takes off the little noise that is left where a grid has to stop before 1."""
+    path, denoiser = motion.path, motion.denoiser
+    if not isinstance(path, AbstractOneSided) or denoiser is None:
+        raise InputError("denoise needs a motion with a denoiser on a one-sided path")
+    return (x - path.alpha(t) * motion.each(denoiser, t, x)) / path.beta(t)
 
 
 class AbstractExponential(AbstractSimulator[S, V], Generic[S, V]):
@@ -155,7 +164,8 @@ class DPMSolver2M(AbstractExponential[MultistepState, Cloud]):
 
     def step(self, problem, state, *, key):
         """One step along the grid."""
-        process, path, x = problem.process, problem.process.path, state.x
+        process: Any = problem.process
+        path, x = process.path, state.x
         before, _ = problem.span(jnp.maximum(state.step - 1, 0))
         t, dt = problem.span(state.step)
         level = half_log_snr(path, t)

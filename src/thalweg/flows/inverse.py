@@ -31,7 +31,7 @@ from jaxtyping import Array, ArrayLike, Float
 from ..core import Cloud, Denoiser, InputError, Key, Paper, Point, Score, Velocity
 from ..processes import EulerMaruyama, simulate
 from .convert import EDGE, inner
-from .exponential import DPMSolver2, half_log_snr_grid
+from .exponential import DPMSolver2, denoise, half_log_snr_grid
 from .motion import FlowODE, FlowSDE
 from .path import AbstractOneSided, rate
 from .transport import Transport
@@ -155,7 +155,7 @@ def linear_inverse(
         motion = FlowSDE(velocity, path, score, noise=transport.noise(sde), denoiser=eta, c=c)
         method, ts = EulerMaruyama(), jnp.linspace(0.0, 1 - EDGE, steps + 1)
     x = simulate(motion, x0, ts, method=method, key=jax.random.fold_in(key, 1)).value
-    return transport.units.decode(_finish(motion, x, ts[-1]))
+    return transport.units.decode(denoise(motion, ts[-1], x))
 
 
 def inpaint(
@@ -215,13 +215,6 @@ def _minus_alpha(path, t):
 def _gain(path, t):
     alpha = path.alpha(t)
     return alpha * (alpha * rate(path.beta, t) / path.beta(t) - rate(path.alpha, t))
-
-
-@eqx.filter_jit
-def _finish(motion, x, t):
-    """The guided x1^ at the last time: the little noise that is left there is taken off, not kept."""
-    eta = motion.each(motion.denoiser, t, x)
-    return (x - motion.path.alpha(t) * eta) / motion.path.beta(t)
 
 
 def _solve(spread, noise2, gap):

@@ -123,7 +123,13 @@ def _needed(target):
 
 
 def sample_location_and_target(
-    path: AbstractPath, x0: Cloud, x1: Float[Array, "m *event"], *, key: Key, coupling: AbstractCoupling | None = None, c=None
+    path: AbstractPath,
+    x0: Cloud,
+    x1: Float[Array, "m *event"],
+    *,
+    key: Key,
+    coupling: AbstractCoupling | None = None,
+    c: Array | None = None,
 ):
     """The thin door: (t, x_t, dx_t/dt), for those who bring their own network and loop.
 

@@ -33,10 +33,11 @@ from ..core import (
     save,
 )
 from ..core.sharding import split
-from ..processes import AbstractStepper, EulerMaruyama, HeunODE, simulate
+from ..processes import AbstractSimulator, EulerMaruyama, HeunODE, simulate
 from . import convert, likelihood
 from .coupling import AbstractCoupling
 from .data import AbstractSource, Gaussian, Units
+from .exponential import AbstractExponential, denoise
 from .guidance import ClassifierFree
 from .matching import Fields
 from .motion import AbstractMotion, AbstractNoise, ConstantNoise, CustomNoise, FlowODE, FlowSDE, VanishingNoise
@@ -172,7 +173,7 @@ class Transport(eqx.Module):
         sde: "float | AbstractNoise | Callable | None" = None,
         condition: PyTree = None,
         steps: int = 100,
-        method: AbstractStepper | None = None,
+        method: AbstractSimulator | None = None,
         mesh: Mesh | None = None,
     ) -> Cloud:
         """Draw (n, *event) samples of the data, in the data's units.
@@ -203,7 +204,7 @@ class Transport(eqx.Module):
         x1 = self.units.encode(self._points(x1))
         c = self._conditions(len(x1), condition, key)
         motion = self.motion(sde=sde, condition=c, backward=True)
-        ts = self._times(steps, sde)[::-1]
+        ts = self._times(steps, sde, method)[::-1]
         return simulate(motion, x1, ts, method=method or self._default(sde), key=key).value
 
     def log_prob(
@@ -249,7 +250,7 @@ class Transport(eqx.Module):
     def _chunked(self, n, c, key, sde, steps, method, mesh, start):
         """Run in equal chunks, so that memory is bounded and one compiled function serves all."""
         motion = self.motion(sde=sde)
-        ts, method = self._times(steps, sde), method or self._default(sde)
+        ts, method = self._times(steps, sde, method), method or self._default(sde)
         size = min(n, CHUNK)
         parts = []
         for index, first in enumerate(range(0, n, size)):
@@ -263,8 +264,10 @@ class Transport(eqx.Module):
             parts.append(x[: n - first])
         return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 
-    def _times(self, steps, sde):
+    def _times(self, steps, sde, method=None):
         steps = _positive("steps", steps)
+        if isinstance(method, AbstractExponential):
+            return method.grid(self.path, steps)
         ts = jnp.linspace(0.0, 1.0, steps + 1)
         if sde is not None:
             self._warn_stiff(ts, self.noise(sde))
@@ -336,6 +339,8 @@ def _carry(transport, motion, ts, method, key, n, start, c, mesh):
         x0, c = split((x0, c), mesh)
     motion = dataclasses.replace(motion, c=c)
     x1 = simulate(motion, x0, ts, method=method, key=jax.random.fold_in(key, 1), throw=False).value
+    if isinstance(method, AbstractExponential):
+        x1 = denoise(motion, ts[-1], x1)
     return transport.units.decode(x1)
 
 

@@ -14,7 +14,7 @@ import optax
 from ..core import Fit, Score, Velocity, run
 from ..flows import CustomNoise, FlowODE, FlowSDE, Linear
 from ..flows.residual import Box, PotentialMatching, residual_rms
-from ..nets import MLP, Gradient, Potential
+from ..nets import MLP, Potential
 from ..ot import wasserstein_1d
 from ..problems import Mixture
 from ..processes import OU, EulerMaruyama, HeunODE, simulate
@@ -90,9 +90,9 @@ class _LogTime(eqx.Module):
 
 def _distances(u, n, steps, key):
     """The page's reversed flows from s = 10 to 0; steps shrink towards the data."""
-    grid = HORIZON * (1 - jnp.linspace(0, 1, steps + 1)) ** 3
+    grid = HORIZON * (1 - jnp.linspace(0, 1, steps + 1)) ** 2
     ts = 1 - grid / HORIZON  # the library's time; dt = -ds / horizon
-    score = Score(lambda t, x: Gradient(u)(HORIZON * (1 - t), x))
+    score = Score(lambda t, x: jax.grad(u, argnums=1)(HORIZON * (1 - t), x))
     # dx/ds = -x - 1/2 s in the process's time, so b = horizon (x + 1/2 s) in t; the SDE has eps = horizon/2.
     velocity = Velocity(lambda t, x: HORIZON * (x + 0.5 * score(t, x)))
     x0 = jnp.sqrt(0.5) * jax.random.normal(jax.random.fold_in(key, 3), (n, 1))

@@ -6,6 +6,7 @@ Claims     the library's own aims, not a paper's: recognised >= 98 %, sliced W2 
            floor, nothing memorised, by ODE and by SDE
 """
 
+import dataclasses
 import time
 
 import jax
@@ -19,7 +20,7 @@ from .claims import Claim, Reproduction, Stopwatch
 
 def digits(short: bool = False) -> Reproduction:
     """scikit-learn's digits with a multilayer perceptron."""
-    return _images("digits", {"steps": 300 if short else 3000, "batch": 256}, short)
+    return _images("digits", {"steps": 800 if short else 3000, "batch": 256}, short)
 
 
 def mnist(short: bool = False) -> Reproduction:
@@ -28,7 +29,7 @@ def mnist(short: bool = False) -> Reproduction:
     def net(event, encoder, *, key):
         return UNet(event, condition=encoder, key=key)
 
-    return _images("mnist", {"steps": 10 if short else 3000, "batch": 64, "net": net, "learning_rate": 2e-3}, short)
+    return _images("mnist", {"steps": 10 if short else 1500, "batch": 64, "net": net, "learning_rate": 2e-3}, short)
 
 
 def _images(name, choices, short):
@@ -56,6 +57,9 @@ def _images(name, choices, short):
     }
     claims = [_labels_claim(kind, *numbers) for kind, numbers in judged.items()]
     claims += _certificate_claims(found)
+    if short and name == "mnist":
+        # Ten steps show that it runs; they are no test of what it learns.
+        claims = [dataclasses.replace(claim, holds=None) for claim in claims]
     claims.append(Claim("training time", "", f"{seconds:.0f} s for {choices['steps']} steps", "", None))
     return clock.done(f"certificate-{name}", claims)
 

@@ -41,9 +41,9 @@ def _variances():
         shown = "/".join(f"{v:.5f}" for v in values.values())
         paper = "/".join(f"{v:.5f}" for v in TABLE[kind].values())
         agree = all(abs(values[n] - TABLE[kind][n]) < 2e-5 for n in values)
-        yield Claim(f"{kind}: variance after 50/100/1000 steps", paper, shown, f"exact {truth:.6f}", agree)
+        yield Claim(f"{kind}: variance after 50/100/1000 steps", paper, shown, f"exact {truth:.6f}", bool(agree))
         ratio = (values[50] - truth) / (values[100] - truth)
-        yield Claim(f"{kind}: first order (error 50 / error 100)", "2", f"{ratio:.2f}", "", 1.7 < ratio < 2.4)
+        yield Claim(f"{kind}: first order (error 50 / error 100)", "2", f"{ratio:.2f}", "", bool(1.7 < ratio < 2.4))
 
 
 def _recursion(process, n, kind):
