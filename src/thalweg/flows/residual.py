@@ -54,6 +54,7 @@ paper = Paper(
     "2311.15996",
     2025,
     "residual and loss",
+    "reproduced",
 )
 
 

@@ -34,6 +34,7 @@ SCORE_SDE = Paper(
     arxiv="2011.13456",
     year=2021,
     eqs="25-30",
+    maturity="reproduced",
 )
 
 
