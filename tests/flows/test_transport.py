@@ -80,6 +80,7 @@ def test_trajectories_go_from_base_to_data(exact, key):
 
 def test_chunks_bound_memory_and_change_nothing_else(exact, key, monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 8)
+    monkeypatch.setattr(module, "SMALL_CHUNK", 8)
     x = exact.sample(19, key=key, steps=10)
     assert x.shape == (19, 2)
     assert len(np.unique(np.asarray(x)[:, 0])) == 19

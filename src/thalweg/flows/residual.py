@@ -54,7 +54,6 @@ paper = Paper(
     "2311.15996",
     2025,
     "residual and loss",
-    "reproduced",
 )
 
 

@@ -43,7 +43,9 @@ from .matching import Fields
 from .motion import AbstractMotion, AbstractNoise, ConstantNoise, CustomNoise, FlowODE, FlowSDE, VanishingNoise
 from .path import AbstractOneSided, AbstractPath
 
-CHUNK = 2**15
+# Points carried at once: many for throughput, few enough for memory. Smaller requests share the shape of the second
+# size, so that one compiled function serves them.
+CHUNK, SMALL_CHUNK = 2**15, 2**10
 
 
 class Transport(eqx.Module):
@@ -251,7 +253,7 @@ class Transport(eqx.Module):
         """Run in equal chunks, so that memory is bounded and one compiled function serves all."""
         motion = self.motion(sde=sde)
         ts, method = self._times(steps, sde, method), method or self._default(sde)
-        size = min(n, CHUNK)
+        size = CHUNK if n >= CHUNK else min(SMALL_CHUNK, CHUNK) if n > SMALL_CHUNK // 4 else n
         parts = []
         for index, first in enumerate(range(0, n, size)):
             rows = np.minimum(np.arange(first, first + size), n - 1)

@@ -10,21 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ..core import Fit, Paper, Velocity, estimate, run
+from ..core import Fit, Velocity, estimate, run
 from ..flows import Fields, FlowODE, Gaussian, Matching, OneSided, Pair, Trigonometric, log_prob
 from ..nets import MLP
 from ..problems import Mixture, MixtureInterpolant, gaussian
 from ..processes import HeunODE, simulate
 from .claims import Claim, Reproduction, Stopwatch
 
-paper = Paper(
-    "interflow",
-    "Building Normalizing Flows with Stochastic Interpolants",
-    "2209.15571",
-    2022,
-    "interpolant loss G, likelihood, W2 bound",
-    "reproduced",
-)
 PATH = OneSided(Trigonometric())
 
 
