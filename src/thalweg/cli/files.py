@@ -105,8 +105,18 @@ def _cell(value):
     return f"{value:.9g}" if isinstance(value, float | np.floating) else str(value)
 
 
+def _numpy(path):
+    try:
+        return np.load(path, allow_pickle=False)
+    except ValueError as error:
+        # NumPy takes any other content for a pickle, and offers to run it.
+        raise InputError(
+            f"{path} cannot be read: it is not a NumPy file of numbers, or is truncated; save it again with np.save"
+        ) from error
+
+
 def _npy(path, want):
-    x = np.load(path, allow_pickle=False)
+    x = _numpy(path)
     if want.condition and want.condition_needed:
         raise InputError(
             f"{path}: an .npy file holds one array and no condition {want.condition!r}; use .npz or a table"
@@ -115,7 +125,7 @@ def _npy(path, want):
 
 
 def _npz(path, want):
-    with np.load(path, allow_pickle=False) as file:
+    with _numpy(path) as file:
         names = list(file.keys())
         condition = file[_pick("array", want.condition, names, path)] if _has(want, names) else None
         rest = [n for n in names if n != want.condition]

@@ -147,15 +147,15 @@ def save(run: RunDir, found: dict[str, np.ndarray], out: Path | None, *, sde: bo
         # One array a file: conditions only where a reader would look for them.
         extra.pop("c", None)
     write_samples(target, found["x"], extra, None if columns is None else tuple(columns))
-    return [target, _png(target, found["x"])] if png else [target]
+    return [target, _png(target, found["x"], run)] if png else [target]
 
 
-def _png(target, x):
+def _png(target, x, run):
     from ..core.io import write_atomic
     from ..report import is_image, sample_png
 
     if not is_image(x.shape[1:]):
         raise InputError(f"--png draws images; these samples have events of shape {x.shape[1:]}")
     path = target.with_suffix(".png")
-    write_atomic(path, sample_png(x[:100]))
+    write_atomic(path, sample_png(x[:100], limits=run.transport().units.bounds))
     return path

@@ -48,8 +48,8 @@ def data_uri(pixels: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(png(pixels)).decode()
 
 
-def sample_png(images: np.ndarray, columns: int = 10) -> bytes:
-    """A grid of images as a PNG of its own: ink on white."""
-    pixels = grid(images, min(columns, len(images))).astype(np.float32)
+def sample_png(images: np.ndarray, columns: int = 10, limits: tuple[float, float] | None = None) -> bytes:
+    """A grid of images as a PNG of its own: ink on white. `limits` are the values of no ink and of full ink."""
+    pixels = grid(images, min(columns, len(images)), limits=limits).astype(np.float32)
     cover = pixels[..., 3:] / 255
     return png((pixels[..., :3] * cover + 255 * (1 - cover) + 0.5).astype(np.uint8))
