@@ -1,5 +1,6 @@
 """One environment for all tests: CPU, four devices, checked shapes, remembered compilations."""
 
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -32,6 +33,19 @@ if os.environ.get("THALWEG_TYPECHECK", "1") != "0":
 #   dtype promotion "strict" refuses float32 + int32, and would show where a dtype is not followed.
 # jax.config.update("jax_numpy_rank_promotion", "raise")
 # jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bounded_memory():
+    """Compiled functions are never dropped by themselves, and a suite of them fills a small machine.
+
+    After a module that leaves the worker above 3 GiB they are; the cache on disk gives back what is asked for again.
+    """
+    yield
+    pages = Path("/proc/self/statm")
+    if pages.exists() and int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > 3 * 2**30:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

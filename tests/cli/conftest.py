@@ -30,6 +30,13 @@ class Done:
         return json.loads(self.out)
 
 
+# A suite that was started in the background hands down an ignored SIGINT; the process under test is to hear it.
+START = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('thalweg', run_name='__main__', alter_sys=True)"
+)
+
+
 @pytest.fixture(scope="session")
 def thalweg():
     """Run the command line in this process: `thalweg("sample", run, "--n", 5)`."""
@@ -65,7 +72,7 @@ def process():
 
     def start(*words, **how) -> subprocess.Popen:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        command = [sys.executable, "-m", "thalweg", *map(str, words)]
+        command = [sys.executable, "-c", START, *map(str, words)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
         return subprocess.Popen(command, **{**pipes, **how})
 

@@ -54,7 +54,8 @@ def test_a_diffusion_read_backwards(process):
     path, t = DiffusionPath(process), jnp.asarray(0.3)
     np.testing.assert_allclose(path.alpha(t), process.std(jnp.asarray(0.7)), rtol=1e-6)
     np.testing.assert_allclose(path.beta(t), process.scale(jnp.asarray(0.7)), rtol=1e-6)
-    np.testing.assert_allclose(path.mean(jnp.asarray(1.0), X0, X1), X1, atol=1e-3)
+    # The smallest time, 1e-5, leaves a deviation of at most 1e-3 (VP) or 1e-4 of the largest (VE).
+    np.testing.assert_allclose(path.mean(jnp.asarray(1.0), X0, X1), X1, atol=5e-3)
     # The other direction of time would put the data at t = 0.
     assert not np.allclose(path.mean(jnp.asarray(0.0), X0, X1), X1, atol=0.5)
 
