@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-FIT = ("--target", "two-moons", "--steps", "2000", "--chunk", "50", "--width", "32", "--save-every", "0", "--quiet")
+FIT = ("--target", "two-moons", "--steps", "12000", "--chunk", "50", "--width", "32", "--save-every", "0", "--quiet")
 
 
 def thalweg(*arguments: object) -> list[str]:
@@ -25,13 +25,19 @@ def digest(run: Path) -> bytes:
     return (run / "model" / "arrays.safetensors").read_bytes()
 
 
+def newest(run: Path) -> str:
+    """The name of the newest checkpoint, or nothing."""
+    return max((p.name for p in run.glob("checkpoints/step-*")), default="none")
+
+
 def kill_at_random(command: list[str], chance: random.Random, running: Path) -> bool:
     """Start, wait until training has begun and a random moment longer, kill -9; whether that came before its end."""
+    before = newest(running)
     process = subprocess.Popen(command)
-    while process.poll() is None and not any(running.glob("checkpoints/step-*")):
-        time.sleep(0.02)
-    # Loading and compiling take most of the first seconds; the moment may fall there, in training or in a write.
-    time.sleep(chance.uniform(0.0, 6.0))
+    # Until it has got further than the last time: loading and compiling take most of the first seconds.
+    while process.poll() is None and newest(running) == before:
+        time.sleep(0.01)
+    time.sleep(chance.uniform(0.0, 0.3))
     process.kill()
     return process.wait() < 0
 
@@ -50,8 +56,7 @@ def main() -> int:
         if not kill_at_random(command, chance, killed):
             break
         count += 1
-        steps = sorted(p.name for p in killed.glob("checkpoints/step-*"))
-        print(f"kill {count}: newest checkpoint {steps[-1] if steps else 'none'}", flush=True)
+        print(f"kill {count}: newest checkpoint {newest(killed)}", flush=True)
         command = thalweg("fit", "--resume", killed, "--quiet")
     subprocess.run(thalweg("fit", "--resume", killed, "--quiet"), check=True)
     same = digest(whole) == digest(killed)
