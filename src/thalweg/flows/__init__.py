@@ -38,6 +38,7 @@ from .convert import (
     denoiser_from_velocity,
     score_from_denoiser,
     score_from_velocity,
+    score_gain,
     velocity_from_denoiser,
     velocity_from_split,
 )
@@ -184,6 +185,7 @@ __all__ = [
     "sample_with_log_prob",
     "score_from_denoiser",
     "score_from_velocity",
+    "score_gain",
     "solver",
     "two_rates",
     "velocity_from_denoiser",

@@ -18,7 +18,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 
-from ..core import Denoiser, InputError, Score, Velocity
+from ..core import Denoiser, InputError, Score, Time, Velocity
 from .coupling import AbstractCoupling, Independent
 from .path import AbstractOneSided, AbstractPath, rate
 
@@ -99,6 +99,12 @@ class _NoiseFromScore(eqx.Module):
 
 def _level(path, t):
     return path.alpha(t) if isinstance(path, AbstractOneSided) else jnp.sqrt(path.gamma2(t))
+
+
+def score_gain(path: AbstractOneSided, t: Time) -> Time:
+    """db/ds = alpha (alpha beta'/beta - alpha'): how far the velocity moves when the score does, as in guidance."""
+    alpha = path.alpha(t)
+    return alpha * (alpha * rate(path.beta, t) / path.beta(t) - rate(path.alpha, t))
 
 
 def one_sided(path: AbstractPath, coupling: AbstractCoupling) -> tuple[AbstractOneSided, Independent]:

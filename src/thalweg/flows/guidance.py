@@ -19,8 +19,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from ..core import InputError, Paper, Score, Velocity
-from .convert import inner
-from .path import AbstractOneSided, rate
+from .convert import inner, score_gain
+from .path import AbstractOneSided
 
 paper = Paper(
     "principles-of-diffusion", "The Principles of Diffusion Models", "2510.21890", 2025, "guidance and fast solvers"
@@ -67,9 +67,7 @@ class ClassifierVelocity(eqx.Module):
 
     def __call__(self, t, x, c=None):
         """The guided velocity at one point."""
-        s = inner(t)
-        alpha, beta = self.path.alpha(s), self.path.beta(s)
-        k = alpha * (alpha * rate(self.path.beta, s) / beta - rate(self.path.alpha, s))
+        k = score_gain(self.path, inner(t))
         return self.velocity(t, x) + k * self.weight * jax.grad(lambda y: self.log_prob(t, y, c))(x)
 
 

@@ -30,10 +30,10 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..core import Cloud, Denoiser, InputError, Key, Paper, Point, Score, Velocity
 from ..processes import EulerMaruyama, simulate
-from .convert import EDGE, inner
+from .convert import EDGE, inner, score_gain
 from .exponential import DPMSolver2, denoise, half_log_snr_grid
 from .motion import FlowODE, FlowSDE
-from .path import AbstractOneSided, rate
+from .path import AbstractOneSided
 from .transport import Transport
 
 # Named by file: the conditional score is the paper's, the two covariances are those of the equations above.
@@ -146,7 +146,7 @@ def linear_inverse(
     covariance = Tweedie() if covariance is None else covariance
     score = Score(_Guidance(transport.score, _one, *parts, covariance))
     eta = Denoiser(_Guidance(transport.denoiser, _minus_alpha, *parts, covariance))
-    velocity = Velocity(_Guidance(transport.velocity, _gain, *parts, covariance))
+    velocity = Velocity(_Guidance(transport.velocity, score_gain, *parts, covariance))
     x0 = transport.source.sample(n, key=jax.random.fold_in(key, 0))
     if sde is None:
         motion, method = FlowODE(velocity, path, score, eta, c), DPMSolver2()
@@ -210,11 +210,6 @@ def _one(path, t):
 
 def _minus_alpha(path, t):
     return -path.alpha(t)
-
-
-def _gain(path, t):
-    alpha = path.alpha(t)
-    return alpha * (alpha * rate(path.beta, t) / path.beta(t) - rate(path.alpha, t))
 
 
 def _solve(spread, noise2, gap):
