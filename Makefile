@@ -46,8 +46,8 @@ $(VENV)/.bench-ready: pyproject.toml $(VENV)/.created
 
 demo: $(VENV)/.demo-ready  ## train on the digits, sample by ODE and by SDE, open the report
 	$(BIN)/thalweg fit --target digits --condition label --steps 2000 --out $(DEMO) --overwrite
-	$(BIN)/thalweg sample $(DEMO) --png & $(BIN)/thalweg sample $(DEMO) --sde 0.5 --png; wait
-	$(BIN)/thalweg report $(DEMO)
+	$(BIN)/thalweg sample $(DEMO) --png & ode=$$!; $(BIN)/thalweg sample $(DEMO) --sde 0.5 --png & sde=$$!; \
+	$(BIN)/thalweg report $(DEMO) && wait $$ode && wait $$sde
 
 reproduce: $(VENV)/.demo-ready  ## run the papers' headline claims and renew PAPERS.md (NAMES="a b" for some)
 	$(BIN)/thalweg reproduce $(NAMES)

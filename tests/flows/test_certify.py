@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from thalweg.core import InputError, Velocity
+from thalweg.core import InputError, Score, Velocity
 from thalweg.flows import Empirical, Fields, Gaussian, Independent, Linear, OneSided, Transport, Units, certify
+from thalweg.nets import Gradient, Potential
 from thalweg.problems import MixtureInterpolant, gaussian, two_modes
 
 PATH = OneSided(Linear())
@@ -73,6 +74,23 @@ def test_copies_of_the_training_data_are_noticed():
     assert found["sliced W2, ODE"].holds
     assert found["NLL"].holds is None
     assert "density of the source is not known" in found["NLL"].words
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_potential_is_held_against_its_velocity(own):
+    noise, law = gaussian(np.zeros(2), np.eye(2)), two_modes()
+    exact = MixtureInterpolant(noise, law, PATH)
+    other = MixtureInterpolant(noise, law if own else gaussian(law.means[1], law.covs[1]), PATH)
+    # A potential is known up to a function of time, which must not count.
+    u = Potential(lambda t, x, c: other.log_prob(t, x) + 3 * t**2)
+    fields = Fields(velocity=exact.velocity, score=Score(Gradient(u)))
+    found = certify(
+        Transport(fields, PATH, Independent(), Gaussian((2,)), UNITS, (2,)), HELD, TRAIN, sde=None, **OPTIONS
+    )["residual"]
+    assert found.holds is None
+    assert found.stderr > 0
+    assert (found.value < 1e-3 * found.reference) == own, found
+    assert own or found.value > 0.1 * found.reference
 
 
 def test_labels_are_recognised_or_not():

@@ -1,12 +1,14 @@
 """A transport in the data's units: samples, densities, pushes and pulls, conditions, saving, warnings."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests.stats import assert_z
-from thalweg.core import CheckpointError, InputError, Probes, Velocity, save
+from thalweg.core import CheckpointError, InputError, Probes, Score, StatusError, Velocity, save
 from thalweg.flows import (
     Brownian,
     ConstantNoise,
@@ -25,6 +27,7 @@ from thalweg.flows import (
     transport as module,
 )
 from thalweg.problems import MixtureInterpolant, gaussian
+from thalweg.processes import Adaptive
 
 PATH = OneSided(Linear())
 UNITS = Units(jnp.asarray([3.0, -1.0]), jnp.asarray([2.0, 0.5]))
@@ -97,6 +100,21 @@ def test_conditions_by_number_name_row_and_frequency(key):
         np.testing.assert_allclose(moved - base, 2 * jnp.broadcast_to(UNITS.scale, (4, 2)), rtol=1e-4)
     drawn = np.bincount(np.asarray(flow.draw_conditions(2000, key=key)), minlength=3) / 2000
     assert_z(drawn, [0.6, 0.2, 0.2], np.sqrt(np.array([0.24, 0.16, 0.16]) / 2000))
+
+
+@pytest.mark.parametrize("sde", [None, 0.3])
+def test_steps_of_its_own_keep_each_particles_condition(sde, key):
+    c = jnp.asarray([0, 2, 1, 2])
+    moving = shifting()
+    moving = dataclasses.replace(moving, fields=Fields(moving.fields.velocity, score=Score(lambda t, x, c=None: -x)))
+    x = moving.sample(4, key=key, condition=c, sde=sde, method=Adaptive(rtol=1e-2, atol=1e-2))
+    still = moving.sample(4, key=key, condition=0, sde=sde, method=Adaptive(rtol=1e-2, atol=1e-2))
+    gain = (x - still) / UNITS.scale
+    # With noise, the score's pull shrinks every gap by the same factor.
+    np.testing.assert_allclose(gain, c[:, None] * (1.0 if sde is None else gain[2, 0]) * np.ones(2), rtol=0.1)
+    assert sde is None or 0.5 < gain[2, 0] < 0.95
+    with pytest.raises(StatusError, match=r"max_steps was reached"):
+        moving.sample(4, key=key, method=Adaptive(rtol=1e-6, atol=1e-9, max_steps=1))
 
 
 def test_guidance_is_a_new_transport(key):

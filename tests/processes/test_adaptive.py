@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.stats import assert_z
-from thalweg.core import InputError, Status, StatusError
-from thalweg.processes import ODE, OU, RK4, GeometricBrownian, simulate, simulate_adaptive
+from thalweg.core import AbstractProcess, InputError, Status, StatusError
+from thalweg.processes import ODE, OU, RK4, Adaptive, GeometricBrownian, simulate, simulate_adaptive
 
 X0 = jnp.array([[0.4, 1.5], [-1.2, 0.3], [2.0, -0.7]])
 
@@ -89,3 +89,29 @@ def test_bad_input_is_refused(arguments, text):
 def test_noise_wants_a_key():
     with pytest.raises(InputError, match="simulate_adaptive got no key"):
         simulate_adaptive(OU(), X0, 0.0, 1.0)
+
+
+class Herd(AbstractProcess):
+    """Every particle is drawn to the mean of all."""
+
+    def drift(self, t, x):
+        return -x
+
+    def drifts(self, t, x):
+        return jnp.mean(x, axis=0) - x
+
+    def diffusion(self, t, x):
+        return jnp.asarray(0.1, x.dtype)
+
+
+def test_particles_that_interact_are_refused(key):
+    with pytest.raises(InputError, match=r"Herd, whose drift looks at the whole cloud"):
+        simulate_adaptive(Herd(), X0, 0.0, 1.0, key=key)
+
+
+def test_the_front_door_takes_steps_of_its_own():
+    ts = jnp.asarray([0.0, 2.0])
+    found = simulate(ODE(bend), X0, ts, method=Adaptive(rtol=1e-5, atol=1e-6)).value
+    np.testing.assert_array_equal(found, simulate_adaptive(ODE(bend), X0, 0.0, 2.0, rtol=1e-5, atol=1e-6).value)
+    with pytest.raises(InputError, match=r"Adaptive\(\) keeps no steps"):
+        simulate(ODE(bend), X0, ts, method=Adaptive(), save_at=(0,))

@@ -35,20 +35,6 @@ class SampleOptions:
     devices: int | None = None
 
 
-def solvers() -> dict[str, Any]:
-    """The integrators by name."""
-    from .. import flows, processes
-
-    known = {
-        "heun": processes.HeunODE,
-        "euler": processes.Euler,
-        "midpoint": processes.Midpoint,
-        "rk4": processes.RK4,
-        "euler-maruyama": processes.EulerMaruyama,
-    }
-    return {**known, **getattr(flows, "SOLVERS", {})}
-
-
 def parse_condition(transport, text: str) -> Any:
     """A label by its text or its number; for numbers, a number or a JSON list.
 
@@ -96,8 +82,9 @@ def draw(run: RunDir, options: SampleOptions) -> dict[str, np.ndarray]:
         raise InputError(f"--sde is {options.sde:g}; expected a number of at least 0")
     method = None
     if options.solver is not None:
-        known = solvers()
-        method = known[choose("solver", options.solver, known)]()
+        from ..flows import solver
+
+        method = solver(options.solver)
     transport: Any = run.transport()
     if options.guidance is not None:
         transport = transport.guided(options.guidance)

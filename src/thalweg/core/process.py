@@ -11,7 +11,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from .types import Cloud, Point, Time
 
@@ -34,6 +34,13 @@ class AbstractProcess(eqx.Module):
     def diffusions(self, t: Time, x: Cloud) -> Float[Array, "n ..."]:
         """The coefficient of dW at every particle."""
         return jax.vmap(self.diffusion, in_axes=(None, 0))(t, x)
+
+    def alone(self) -> tuple[Callable, PyTree]:
+        """For particles that do not interact: `drift(t, x, own)`, and what each particle owns, with a leading axis n.
+
+        What lets every particle take steps of its own. Override with `drifts` where particles differ.
+        """
+        return lambda t, x, _: self.drift(t, x), None
 
 
 class AbstractAffine(AbstractProcess):

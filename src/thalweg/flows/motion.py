@@ -90,6 +90,10 @@ class AbstractMotion(AbstractProcess):
         """The drift at every particle, each under its own condition."""
         return self.each(self.drift, t, x)
 
+    def alone(self):
+        """The drift and each particle's condition."""
+        return self.drift, self.c
+
     def each(self, field: Callable, t: Time, x: Cloud) -> Cloud:
         """Any field at every particle, each under its own condition."""
         if self.c is None:

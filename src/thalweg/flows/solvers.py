@@ -14,6 +14,7 @@ from ..core import choose
 from ..processes import (
     RK4,
     AbstractSimulator,
+    Adaptive,
     Euler,
     EulerMaruyama,
     HeunODE,
@@ -24,7 +25,7 @@ from ..processes import (
 from .corrector import PredictorCorrector, ReverseDiffusion
 from .exponential import DDIM, DPMSolver2, DPMSolver2M, DPMSolver3
 
-SOLVERS: dict[str, Callable[[], AbstractSimulator]] = {
+SOLVERS: dict[str, Callable[[], AbstractSimulator | Adaptive]] = {
     "euler": Euler,
     "midpoint": Midpoint,
     "heun": HeunODE,
@@ -38,6 +39,7 @@ SOLVERS: dict[str, Callable[[], AbstractSimulator]] = {
     "dpm-2m": DPMSolver2M,
     "reverse-diffusion": ReverseDiffusion,
     "predictor-corrector": PredictorCorrector,
+    "adaptive": Adaptive,
 }
 
 
@@ -72,10 +74,13 @@ NOTES: dict[str, Note] = {
     "predictor-corrector": Note(
         True, True, False, 2, "Euler-Maruyama and one Langevin correction a step; needs a score"
     ),
+    "adaptive": Note(
+        True, True, False, 6, "steps of its own to a tolerance: Tsit5 without noise, SRA1 with it; --steps is not used"
+    ),
 }
 
 
-def solver(name: str) -> AbstractSimulator:
+def solver(name: str) -> AbstractSimulator | Adaptive:
     """The integrator of that name, with its default choices.
 
     Raises:

@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Callable
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -29,11 +30,12 @@ from ..core import (
     Score,
     Velocity,
     choose,
+    finish,
     load,
     save,
 )
 from ..core.sharding import split
-from ..processes import AbstractSimulator, EulerMaruyama, HeunODE, simulate
+from ..processes import AbstractSimulator, Adaptive, EulerMaruyama, HeunODE, simulate
 from . import convert, likelihood
 from .coupling import AbstractCoupling
 from .data import AbstractSource, Gaussian, Units
@@ -175,7 +177,7 @@ class Transport(eqx.Module):
         sde: "float | AbstractNoise | Callable | None" = None,
         condition: PyTree = None,
         steps: int = 100,
-        method: AbstractSimulator | None = None,
+        method: AbstractSimulator | Adaptive | None = None,
         mesh: Mesh | None = None,
     ) -> Cloud:
         """Draw (n, *event) samples of the data, in the data's units.
@@ -184,7 +186,8 @@ class Transport(eqx.Module):
             sde: None for the probability flow, else eps(t) >= 0 (see `noise`). No retraining is needed.
             condition: one condition for all, or (n, ...) of them; drawn from the training ones when None.
             steps: fixed steps from t = 0 to 1.
-            method: integrator; Heun for the ODE, Euler-Maruyama for the SDE by default.
+            method: integrator; Heun for the ODE, Euler-Maruyama for the SDE by default; `Adaptive()` for a tolerance
+                instead of `steps`.
             mesh: devices to divide the samples over.
 
         Raises:
@@ -253,6 +256,9 @@ class Transport(eqx.Module):
         """Run in equal chunks, so that memory is bounded and one compiled function serves all."""
         motion = self.motion(sde=sde)
         ts, method = self._times(steps, sde, method), method or self._default(sde)
+        if isinstance(method, Adaptive) and method.solver is None and sde is not None:
+            # Compiled, the noise cannot be looked at, but that of a flow depends on time alone.
+            method = dataclasses.replace(method, solver=diffrax.SRA1())
         size = CHUNK if n >= CHUNK else min(SMALL_CHUNK, CHUNK) if n > SMALL_CHUNK // 4 else n
         parts = []
         for index, first in enumerate(range(0, n, size)):
@@ -260,10 +266,8 @@ class Transport(eqx.Module):
             part = jax.random.fold_in(key, index)
             given = None if start is None else start[rows]
             chosen = None if c is None else c[rows]
-            x = _carry(self, motion, ts, method, part, size, given, chosen, mesh)
-            if not bool(jnp.isfinite(x).all()):
-                simulate(motion, x, ts[:2], method=method, key=part)  # raises, in the words of its status
-            parts.append(x[: n - first])
+            result = finish(_carry(self, motion, ts, method, part, size, given, chosen, mesh), throw=True)
+            parts.append(result.value[: n - first])
         return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 
     def _times(self, steps, sde, method=None):
@@ -271,7 +275,7 @@ class Transport(eqx.Module):
         if isinstance(method, AbstractExponential):
             return method.grid(self.path, steps)
         ts = jnp.linspace(0.0, 1.0, steps + 1)
-        if sde is not None:
+        if sde is not None and not isinstance(method, Adaptive):
             self._warn_stiff(ts, self.noise(sde))
         return ts
 
@@ -340,10 +344,9 @@ def _carry(transport, motion, ts, method, key, n, start, c, mesh):
     if mesh is not None:
         x0, c = split((x0, c), mesh)
     motion = dataclasses.replace(motion, c=c)
-    x1 = simulate(motion, x0, ts, method=method, key=jax.random.fold_in(key, 1), throw=False).value
-    if isinstance(method, AbstractExponential):
-        x1 = denoise(motion, ts[-1], x1)
-    return transport.units.decode(x1)
+    result = simulate(motion, x0, ts, method=method, key=jax.random.fold_in(key, 1), throw=False)
+    x1 = denoise(motion, ts[-1], result.value) if isinstance(method, AbstractExponential) else result.value
+    return eqx.tree_at(lambda r: r.value, result, transport.units.decode(x1))
 
 
 def _root(fn):

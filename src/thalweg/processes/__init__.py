@@ -29,10 +29,10 @@ their papers' forward time (0 is data), which the paths of `thalweg.flows` trans
 | the problem and what methods share | `Simulate`, `AbstractSimulator`, `AbstractStepper` | `problem.py` |
 | the front door | `simulate` | `simulate.py` |
 | clouds at chosen steps, time averages | `Recorded`, `Observed` | `observe.py` |
-| adaptive steps to a tolerance | `simulate_adaptive` | `adaptive.py` |
+| adaptive steps to a tolerance | `Adaptive`, `simulate_adaptive` | `adaptive.py` |
 """
 
-from .adaptive import AdaptiveInfo, simulate_adaptive
+from .adaptive import Adaptive, AdaptiveInfo, simulate_adaptive
 from .baoab import BAOAB, PhaseState
 from .langevin import OverdampedLangevin, UnderdampedLangevin, phase
 from .library import ODE, OU, AbstractExact, AbstractGaussian, AbstractODE, GeometricBrownian
@@ -57,6 +57,7 @@ __all__ = [
     "AbstractODE",
     "AbstractSimulator",
     "AbstractStepper",
+    "Adaptive",
     "AdaptiveInfo",
     "Euler",
     "EulerMaruyama",

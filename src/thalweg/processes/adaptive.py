@@ -23,6 +23,7 @@ from jaxtyping import Array, ArrayLike, Int
 from ..core import (
     AbstractCorrelated,
     AbstractInfo,
+    AbstractProcess,
     Carry,
     InputError,
     Key,
@@ -34,6 +35,21 @@ from ._checks import all_known, finite, known, positive, real, show
 from .library import AbstractODE
 from .observe import Recording
 from .sde import is_additive
+
+
+class Adaptive(eqx.Module):
+    """The method of `simulate` that takes steps of its own: only the ends of the grid of times count.
+
+    Fields:
+        rtol, atol: tolerances of one step, as in `simulate_adaptive`.
+        max_steps: most steps of one particle.
+        solver: any diffrax solver for the kind of process; chosen by the process when None.
+    """
+
+    rtol: float = 1e-4
+    atol: float = 1e-6
+    max_steps: int = eqx.field(static=True, default=4096)
+    solver: diffrax.AbstractSolver | None = None
 
 
 class AdaptiveInfo(AbstractInfo):
@@ -110,14 +126,16 @@ def _solve(process, x0, times, key, tolerances, solver, max_steps, resolution, n
     shape, size = x0.shape[1:], x0[0].size
     shortest = resolution * span
 
-    def velocity(u, y, args):
-        return sign * process.drift(t0 + sign * u, y.reshape(shape)).astype(dtype).reshape(-1)
+    drift, owned = process.alone()
+
+    def velocity(u, y, own):
+        return sign * drift(t0 + sign * u, y.reshape(shape), own).astype(dtype).reshape(-1)
 
     def coefficient(u, y, args):
         g = process.diffusion(t0 + sign * u, y.reshape(shape))
         return lineax.DiagonalLinearOperator(jnp.broadcast_to(g, shape).astype(dtype).reshape(-1))
 
-    def one(x, key):
+    def one(x, key, own):
         terms, begin = diffrax.ODETerm(velocity), None
         if noisy:
             tree = diffrax.VirtualBrownianTree(
@@ -135,16 +153,17 @@ def _solve(process, x0, times, key, tolerances, solver, max_steps, resolution, n
             span,
             begin,
             x.reshape(-1),
+            args=own,
             saveat=diffrax.SaveAt(ts=ends),
             stepsize_controller=controller,
             max_steps=max_steps,
             throw=False,
         )
 
-    solution = jax.vmap(one)(x0, jax.random.split(key, x0.shape[0]))
+    solution = jax.vmap(one)(x0, jax.random.split(key, x0.shape[0]), owned)
     clouds = jnp.moveaxis(jnp.asarray(solution.ys), 1, 0).reshape(-1, *x0.shape)
     value = clouds[-1] if save is None else Recording(clouds[:-1], save, clouds[-1])
-    start = jax.vmap(lambda x: velocity(jnp.zeros_like(span), x.reshape(-1), None))(x0)
+    start = jax.vmap(lambda x, own: velocity(jnp.zeros_like(span), x.reshape(-1), own))(x0, owned)
     status = _translate(solution.result, jnp.all(jnp.isfinite(start)), clouds)
     count = jnp.max(solution.stats["num_accepted_steps"])
     info = AdaptiveInfo(
@@ -170,6 +189,12 @@ def _translate(results, sound, clouds):
 def _check(process, t0, t1, save, key, numbers):
     if isinstance(process, AbstractCorrelated):
         raise InputError("simulate_adaptive got noise mixed by a matrix; expected one a coordinate: take simulate")
+    kind = type(process)
+    if kind.drifts is not AbstractProcess.drifts and kind.alone is AbstractProcess.alone:
+        raise InputError(
+            f"simulate_adaptive got {kind.__name__}, whose drift looks at the whole cloud; each particle takes "
+            "steps of its own here: take simulate"
+        )
     if key is None and not isinstance(process, AbstractODE):
         raise InputError("simulate_adaptive got no key; expected key=jax.random.key(seed), as the process has noise")
     for name, number in numbers.items():

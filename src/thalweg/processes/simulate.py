@@ -13,6 +13,7 @@ import jax
 from jaxtyping import ArrayLike
 
 from ..core import InputError, Key, Result, run
+from .adaptive import Adaptive, simulate_adaptive
 from .library import AbstractODE
 from .observe import Observed, Recorded
 from .ode import Euler
@@ -25,7 +26,7 @@ def simulate(
     x0,
     ts,
     *,
-    method: AbstractSimulator | None = None,
+    method: AbstractSimulator | Adaptive | None = None,
     key: Key | None = None,
     save_at: Sequence[int] | ArrayLike | None = None,
     observable: Callable | None = None,
@@ -38,6 +39,7 @@ def simulate(
         x0: the cloud at ts[0], (n, *event).
         ts: two or more times, rising or falling; on falling times the process must be the reversed one.
         method: how a step is made. None is `EulerMaruyama()`, and its noiseless form `Euler()` for an `ODE`.
+            `Adaptive()` goes from ts[0] to ts[-1] in steps of its own; see `simulate_adaptive`.
         key: the chance; may be left out for an `ODE`.
         save_at: numbers of steps after which the cloud is kept; the value is then a `Recording`.
         observable: (t, x) -> number, integrated over time for each particle; the value is then an `Observation`,
@@ -60,6 +62,11 @@ def simulate(
         ((1000, 2), True)
     """
     problem = Simulate(process, x0, ts)
+    if isinstance(method, Adaptive):
+        if save_at is not None or observable is not None:
+            raise InputError("Adaptive() keeps no steps to save or observe at; take simulate_adaptive(save_at=times)")
+        numbers = {"rtol": method.rtol, "atol": method.atol, "max_steps": method.max_steps, "solver": method.solver}
+        return simulate_adaptive(process, x0, problem.ts[0], problem.ts[-1], key=key, throw=throw, **numbers)
     if method is None:
         method = Euler() if isinstance(process, AbstractODE) else EulerMaruyama()
     if key is None:
