@@ -109,7 +109,7 @@ key = jax.random.key(0)
 net = Velocity(MLP((2,), width=256, depth=3, key=key))
 units = Units(jnp.zeros(2), jnp.ones(2))
 flow = Transport(Fields(velocity=net), OneSided(Linear()), Independent(), Gaussian((2,)), units, (2,))
-x = flow.sample(1_000_000, key=key, steps=20)
+x = flow.sample(1_000_000, key=key, steps=4)
 assert x.shape == (1_000_000, 2)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
