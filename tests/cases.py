@@ -34,7 +34,17 @@ from thalweg.flows import (
     velocity_from_denoiser,
 )
 from thalweg.nets import MLP
-from thalweg.ot import Sinkhorn, Transport, squared_distances
+from thalweg.ot import (
+    Barycentre,
+    GromovProblem,
+    GromovWasserstein,
+    Histograms,
+    Sinkhorn,
+    SinkhornNewton,
+    SymmetricSinkhorn,
+    Transport,
+    squared_distances,
+)
 from thalweg.processes import (
     BAOAB,
     ODE,
@@ -71,6 +81,7 @@ class Case:
 X = jnp.arange(6.0).reshape(3, 2)
 TS = jnp.linspace(0.0, 1.0, 6)
 nan_start = lambda problem: eqx.tree_at(lambda p: p.x0, problem, problem.x0.at[(0,) * problem.x0.ndim].set(jnp.nan))  # noqa: E731
+nan_cost = lambda problem: eqx.tree_at(lambda p: p.geometry.costs, problem, problem.geometry.costs * jnp.nan)  # noqa: E731
 
 
 def decay(t, x):
@@ -108,6 +119,20 @@ def transport():
         jnp.asarray([0.5, 0.2, 0.3]),
         weights,
     )
+
+
+def itself():
+    return Transport(squared_distances(X, X), *2 * [jnp.asarray([0.5, 0.2, 0.3])])
+
+
+def histograms():
+    return Histograms(squared_distances(X, X), jnp.asarray([[0.5, 0.2, 0.3], [0.1, 0.8, 0.1]]), jnp.asarray([0.3, 0.7]))
+
+
+def spaces():
+    y = jnp.asarray([[1.0, 2], [0, 1], [4, 2], [1, 5]])
+    weights = jnp.asarray([0.5, 0.2, 0.3]), jnp.asarray([0.1, 0.4, 0.2, 0.3])
+    return GromovProblem(squared_distances(X, X) / 32, squared_distances(y, y) / 18, *weights)
 
 
 def linear_denoiser(t, x, c=None):
@@ -157,8 +182,18 @@ CASES = [
     Case("PredictorCorrector", PredictorCorrector, noisy_flow, nan_start),
     Case("Recorded", lambda: Recorded(EulerMaruyama(), (1, 2)), ou, nan_start),
     Case("Observed", lambda: Observed(EulerMaruyama(), square), ou, nan_start),
+    Case("Sinkhorn", lambda: Sinkhorn(0.5, 1e-9), transport, nan_cost),
+    Case("SinkhornNewton", lambda: SinkhornNewton(0.5, 1e-9, entries=2, sweeps=2), transport, nan_cost, grad=False),
     Case(
-        "Sinkhorn", lambda: Sinkhorn(0.5, 1e-9), transport, lambda p: eqx.tree_at(lambda q: q.cost, p, p.cost * jnp.nan)
+        "GromovWasserstein",
+        lambda: GromovWasserstein(0.05, noise=0.1),
+        spaces,
+        lambda p: eqx.tree_at(lambda q: q.C, p, p.C * jnp.nan),
+        grad=False,
+    ),
+    Case("SymmetricSinkhorn", lambda: SymmetricSinkhorn(0.5, 1e-9), itself, nan_cost),
+    Case(
+        "Barycentre", lambda: Barycentre(0.5, 1e-9), histograms, lambda p: eqx.tree_at(lambda q: q.a, p, p.a * jnp.nan)
     ),
     Case("Fit", fit, pairs, lambda p: eqx.tree_at(lambda q: q.target, p, p.target * jnp.nan), grad=False),
 ]

@@ -55,3 +55,16 @@ def test_two_draws_of_one_toy_are_not_the_same_points(thalweg):
 )
 def test_bad_input(words, expected, bad):
     assert expected in bad("compare", *words)
+
+
+def test_columns_have_names_and_an_order(thalweg, tmp_path, bad):
+    rng = np.random.default_rng(2)
+    for name, header, shift in (("a", "length,width", 0.0), ("b", "length,width", 2.0), ("c", "width,length", 0.0)):
+        table = rng.normal([0.0, shift], size=(40, 2))
+        np.savetxt(tmp_path / f"{name}.csv", table, delimiter=",", header=header, comments="")
+    rows = thalweg("compare", tmp_path / "a.csv", tmp_path / "b.csv", "--json", "--permutations", 0).json
+    names = [row["distance"] for row in rows]
+    assert "KS: width, largest of 2" in names
+    assert any(name.startswith("PSI (10 bins") and name.endswith("width, largest of 2") for name in names)
+    assert "W1 (exact)" in names
+    assert "in another order" in bad("compare", tmp_path / "a.csv", tmp_path / "c.csv")

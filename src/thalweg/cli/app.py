@@ -206,6 +206,7 @@ def compare(
     ] = 200,
     most: Annotated[int, typer.Option("--most", help="Points of each for the distances of quadratic cost.")] = 1000,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw both samples to this .png or .svg.")] = None,
+    features: Annotated[bool, typer.Option("--features", help="Rows for every single feature as well.")] = False,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -214,7 +215,9 @@ def compare(
     from .tables import distance_rows, show_distances
 
     rows = distance_rows(
-        between(a, b, columns=_names(columns), permutations=permutations, most=most, seed=seed, plot=plot)
+        between(
+            a, b, columns=_names(columns), permutations=permutations, most=most, seed=seed, plot=plot, features=features
+        )
     )
     if json:
         _print_json(rows)

@@ -15,10 +15,13 @@ def between(
     columns: tuple[str, ...] | None = None,
     permutations: int = 200,
     most: int = 1000,
+    features: bool = False,
     seed: int = 0,
     plot: Path | None = None,
 ) -> list[Any]:
     """All distances between two samples (`thalweg.ot.Distance`), and a picture of both when asked for.
+
+    `features` adds Kolmogorov-Smirnov and PSI of every column, by its name where the files have names.
 
     Raises:
         InputError: for what cannot be read, or samples of different events.
@@ -36,9 +39,19 @@ def between(
         raise InputError(
             f"{a} has events of shape {first.x.shape[1:]}, {b} of {second.x.shape[1:]}; expected the same to compare"
         )
-    found = compare(first.x, second.x, key=jax.random.key(seed), permutations=permutations, most=most)
+    if first.columns != second.columns and sorted(first.columns or ()) == sorted(second.columns or ()):
+        raise InputError(f"{a} and {b} have the same columns in another order; say one order for both with --columns")
+    found = compare(
+        first.x,
+        second.x,
+        key=jax.random.key(seed),
+        permutations=permutations,
+        most=most,
+        names=first.columns or second.columns,
+        features=features,
+    )
     if plot is not None:
         from ..report import compare_figure
 
-        compare_figure(plot, first.x, second.x, (a, b))
+        compare_figure(plot, first.x, second.x, (a, b), first.columns)
     return found

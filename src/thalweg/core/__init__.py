@@ -11,6 +11,8 @@ and error bars, one way to save. Every other room is methods and problems for th
 | fields, divergence | `Velocity`, `Score`, `Denoiser`, `Exact`, `Probes`, `divergence` | `fields.py` |
 | diffusions | `AbstractProcess`, `AbstractAffine`, `Diffusion` | `process.py` |
 | weights, resampling, error bars | `Weighted`, `ess`, `Estimate`, `estimate`, `Systematic`, ... | `weights.py` |
+| functions of positive definite matrices | `sqrtm`, `logm`, `powm`, `lyapunov`, ... (in the module) | `spd.py` |
+| metrics on covariances, their means | `BuresWasserstein`, `AffineInvariant`, `LogEuclidean` | `spd_metric.py` |
 | saving without pickles | `save`, `load`, `save_leaves`, `load_leaves` | `io.py` |
 | several devices | `Sharded`, `replicate`, `data_mesh` | `sharding.py` |
 | what a mistake looks like | `InputError`, `StatusError`, `CheckpointError` | `errors.py` |
@@ -40,6 +42,7 @@ from .method import (
 from .paper import Paper, implemented
 from .process import AbstractAffine, AbstractCorrelated, AbstractProcess, Diffusion
 from .sharding import Sharded, data_mesh, replicate
+from .spd_metric import AbstractSPDMetric, AffineInvariant, BuresWasserstein, LogEuclidean, SPDMean
 from .types import Cloud, Key, Point, Scalar, Time, Times
 from .weights import (
     AbstractResampler,
@@ -63,6 +66,9 @@ __all__ = [
     "AbstractObjective",
     "AbstractProcess",
     "AbstractResampler",
+    "AbstractSPDMetric",
+    "AffineInvariant",
+    "BuresWasserstein",
     "Carry",
     "CheckpointError",
     "Cloud",
@@ -76,12 +82,14 @@ __all__ = [
     "InputError",
     "Interrupted",
     "Key",
+    "LogEuclidean",
     "Multinomial",
     "Paper",
     "Point",
     "Probes",
     "Residual",
     "Result",
+    "SPDMean",
     "Scalar",
     "Score",
     "Sharded",

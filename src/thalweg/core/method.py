@@ -46,6 +46,10 @@ class Status(eqx.Enumeration):
         "a non-finite number appeared: check the problem's data for NaN or infinity, and take smaller steps "
         "(a lower learning rate, a finer time grid, a larger regularisation)"
     )
+    precision = (
+        "the precision of the numbers was reached before the stopping rule was met: compute in float64 "
+        "(jax_enable_x64), loosen the tolerance, or raise the regularisation"
+    )
     weights_degenerate = (
         "the weights collapsed on to a few particles: use more steps between base and target, more particles, "
         "or resample"

@@ -87,7 +87,7 @@ class MinibatchSinkhorn(AbstractCoupling):
         problem = Transport.uniform(cost / jnp.mean(cost))
         method = Sinkhorn(self.epsilon, tolerance=1e-2)
         result = solve(method, problem, max_steps=self.max_steps, key=key, throw=False)
-        return jax.random.categorical(key, result.value.log_plan, axis=1)
+        return jax.random.categorical(key, result.value.log_matrix, axis=1)
 
 
 class WithinCondition(AbstractCoupling):

@@ -7,15 +7,8 @@ Fails      a non-finite cost is answered with the identity, which the caller see
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-
-
-def squared_distances(x: Float[Array, "n *event"], y: Float[Array, "m *event"]) -> Float[Array, "n m"]:
-    """|x_i - y_j|^2 for all pairs, never negative."""
-    x, y = x.reshape(x.shape[0], -1), y.reshape(y.shape[0], -1)
-    return jnp.maximum(jnp.sum(x**2, 1)[:, None] + jnp.sum(y**2, 1) - 2 * x @ y.T, 0)
 
 
 def assignment(cost: Float[Array, "n n"]) -> Int[Array, " n"]:

@@ -112,8 +112,14 @@ def trajectories_figure(evidence: Evidence, most: int = 60) -> str:
         return to_svg(figure)
 
 
-def compare_figure(path: Path, x: np.ndarray, y: np.ndarray, names: tuple[str, str]) -> None:
+def compare_figure(
+    path: Path, x: np.ndarray, y: np.ndarray, names: tuple[str, str], columns: tuple[str, ...] | None = None
+) -> None:
     """Write a picture of two samples: overlaid in one plane, or as densities in one dimension.
+
+    Args:
+        names: of the samples; of a file, its last part.
+        columns: names of the coordinates.
 
     Raises:
         InputError: for a suffix that is neither .png nor .svg, or when it cannot be written.
@@ -123,7 +129,8 @@ def compare_figure(path: Path, x: np.ndarray, y: np.ndarray, names: tuple[str, s
 
     if path.suffix.lower() not in (".png", ".svg"):
         raise InputError(f"cannot draw to {path}; expected .png or .svg")
-    plane = Plane.of(np.concatenate([x, y]))
+    names = (Path(names[0]).name, Path(names[1]).name)
+    plane = Plane.of(np.concatenate([x, y]), columns)
     a, b = plane(_some(x)), plane(_some(y))
     fixed: Any = {k: _fixed(v) if isinstance(v, str) else v for k, v in STYLE.items()}
     with matplotlib.rc_context(fixed):
@@ -183,8 +190,11 @@ def _densities(first, sets, plane, real="held-out data", fixed=False):
     tint = _fixed if fixed else str
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     ax = figure.subplots()
-    low, high = _limits(first[:, None])
-    edges = np.linspace(low[0], high[0], 61)
+    pooled = np.concatenate([first, *sets.values()])
+    low, high = _limits(pooled[:, None])
+    # Rice's rule on the smallest sample: more bins than points make a comb.
+    fewest = min(len(first), *map(len, sets.values())) if sets else len(first)
+    edges = np.linspace(low[0], high[0], int(np.clip(2 * fewest ** (1 / 3), 10, 60)) + 1)
     ax.hist(first, edges, density=True, color=tint(REAL), alpha=0.4, label=real)
     for i, (name, x) in enumerate(sets.items()):
         ax.hist(x, edges, density=True, histtype="step", linewidth=1.8, color=tint(COLOURS[i]), label=name)

@@ -13,23 +13,38 @@ module adds its own: a line in `REPRODUCTIONS`, under the name of its `Paper`.
 | InterFlow, 2209.15571 | `interflow` | `interflow.py` |
 | score-based SDEs, 2011.13456 | `score_sde` | `score_sde.py` |
 | the ODE-SDE gap, 2311.15996 | `ode_sde_gap` | `gap.py` |
+| Sinkhorn-Newton-Sparse, 2401.12253 | `sinkhorn_newton_sparse` | `sns.py` |
+| sliced Wasserstein with control variates, 2305.00402 | `sliced_wasserstein_cv` | `sliced.py` |
+| batch norm under Bures-Wasserstein, 2504.00660 | `bures_batchnorm` | `bures.py` |
+| graph-on-logits distillation, 2505.13893 | `infigfusion` | `infigfusion.py` |
+| Gromov-Wasserstein initialisation, 2503.22517 | `moe_map` | `moe.py` |
 | the certificate on digits and MNIST | `digits`, `mnist` | `images.py` |
 """
 
 from collections.abc import Callable as _Callable
 
+from .bures import bures_batchnorm
 from .claims import Claim, Reproduction, Stopwatch, table
 from .gap import ode_sde_gap
 from .images import digits, mnist
+from .infigfusion import infigfusion
 from .interflow import interflow
 from .interpolants import stochastic_interpolants
+from .moe import moe_map
 from .score_sde import score_sde
+from .sliced import sliced_wasserstein_cv
+from .sns import sinkhorn_newton_sparse
 
 REPRODUCTIONS: dict[str, _Callable[[bool], Reproduction]] = {
     "stochastic-interpolants": stochastic_interpolants,
     "interflow": interflow,
     "score-sde": score_sde,
     "ode-sde-gap": ode_sde_gap,
+    "sinkhorn-newton-sparse": sinkhorn_newton_sparse,
+    "sliced-wasserstein-cv": sliced_wasserstein_cv,
+    "bures-wasserstein-batchnorm": bures_batchnorm,
+    "infigfusion": infigfusion,
+    "moe-modality": moe_map,
     "certificate-digits": digits,
     "certificate-mnist": mnist,
 }
@@ -39,11 +54,16 @@ __all__ = [
     "Claim",
     "Reproduction",
     "Stopwatch",
+    "bures_batchnorm",
     "digits",
+    "infigfusion",
     "interflow",
     "mnist",
+    "moe_map",
     "ode_sde_gap",
     "score_sde",
+    "sinkhorn_newton_sparse",
+    "sliced_wasserstein_cv",
     "stochastic_interpolants",
     "table",
 ]

@@ -1,0 +1,25 @@
+"""The short reproduction runs through, on the same code as the full one."""
+
+import jax
+import numpy as np
+import pytest
+
+from thalweg.ot import Transport
+from thalweg.reproduce import sns
+
+
+@pytest.mark.slow
+def test_the_short_reproduction_counts_fewer_steps():
+    found = sns.sinkhorn_newton_sparse(short=True)
+    assert found.name == "sinkhorn-newton-sparse"
+    assert all(claim.holds is None for claim in found.claims)  # too small to test the paper's sizes
+    assert "Newton steps" in found.claims[0].here
+    ratio = float(found.claims[1].baseline.split(": ")[1].split()[0])
+    assert ratio > 5
+
+
+def test_both_iterations_solve_the_same_problem(x64):
+    problem = Transport.uniform(jax.numpy.asarray(np.random.default_rng(0).uniform(size=(40, 40))))
+    newton, _ = sns._newton(problem, 1e-10)
+    plain, _ = sns._plain(problem, 1e-10, relax=True)
+    np.testing.assert_allclose(newton.value.matrix, plain.value.matrix, atol=1e-9)
