@@ -57,7 +57,8 @@ def ours(problem, epsilon, name):
     if name == "ot.solve":
         return lambda: solve(problem, epsilon, tolerance=ERROR, gap=False, throw=False)
     method = Sinkhorn(epsilon, ERROR) if name == "Sinkhorn" else SinkhornNewton(epsilon, ERROR)
-    return lambda: iterate(method, problem, max_steps=5000, key=key, throw=False)
+    # A thousand sweeps say enough of a method that needs more.
+    return lambda: iterate(method, problem, max_steps=1000, key=key, throw=False)
 
 
 def peers(problem, epsilon):

@@ -140,7 +140,7 @@ def sinkhorn_divergence(
             "a divergence needs the costs within each side too; make the problem with Transport.points(x, y)"
         )
     dtype = problem.a.dtype
-    tolerance = tolerance or (1e-6 if dtype == jnp.float64 else 1e-4)
+    tolerance = tolerance or (1e-6 if dtype == jnp.float64 else 1e-3)
     options = {"tolerance": tolerance, "max_steps": max_steps, "throw": throw}
     cross = solve(problem, epsilon, gap=False, **options)
     epsilon = jnp.asarray(epsilon, dtype)

@@ -109,7 +109,7 @@ def solve(
         epsilon: the regularisation, in units of the cost.
         method: what to iterate; by default `Sinkhorn` for a regularisation above 0.002 of the spread of the costs
             (and for unbalanced problems, and where epsilon is traced), else `SinkhornNewton`.
-        tolerance: L1 error of the marginals; 1e-6 in double precision and 1e-4 in single by default.
+        tolerance: L1 error of the marginals; 1e-6 in double precision and 1e-3 in single by default.
         max_steps: of the method.
         warm: potentials of an earlier solution to start from.
         gap: whether to measure the duality gap, which takes five passes over the costs.
@@ -124,7 +124,7 @@ def solve(
     epsilon = jnp.asarray(epsilon, dtype)
     small = problem.stored()
     fixed = jax.tree.map(jax.lax.stop_gradient, (small, epsilon))
-    tolerance = tolerance or (1e-6 if dtype == jnp.float64 else 1e-4)
+    tolerance = tolerance or (1e-6 if dtype == jnp.float64 else 1e-3)
     chosen = method or _choose(fixed[0], fixed[1], tolerance, warm)
     given = method is not None or isinstance(chosen, SinkhornNewton) or _traced(fixed)
     budget = max_steps if given or not problem.balanced else min(max_steps, PATIENCE)
