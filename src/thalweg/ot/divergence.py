@@ -117,8 +117,9 @@ class Divergence(eqx.Module):
     def __str__(self):
         state = "converged" if bool(self.converged) else f"NOT converged ({Status[self.status]})"
         return (
-            f"divergence {float(self.value):.6g} {self.unit}; {state}: marginal error {float(self.marginal_error):.1e}"
-            f"; cross {float(self.cross.value):.6g}, own {float(self.left):.6g} and {float(self.right):.6g}"
+            f"divergence {float(self.value):.6g}, in {self.unit}\n"
+            f"{state}: marginal error {float(self.marginal_error):.1e}\n"
+            f"cross {float(self.cross.value):.6g}, own {float(self.left):.6g} and {float(self.right):.6g}"
         )
 
 

@@ -86,8 +86,9 @@ class Solution(eqx.Module):
         kinds = {"sweeps": self.sinkhorn_steps, "Newton steps": self.newton_steps, "fall-backs": self.fallbacks}
         counts = ", ".join(f"{int(count)} {name}" for name, count in kinds.items() if int(count))
         return (
-            f"value {float(self.value):.6g} {self.unit}, transport cost {float(self.transport_cost):.6g}; "
-            f"{state}: marginal error {float(self.marginal_error):.1e}, duality gap {float(self.duality_gap):.1e}; "
+            f"value {float(self.value):.6g}, transport cost {float(self.transport_cost):.6g}, in {self.unit}\n"
+            f"{state}\n"
+            f"marginal error {float(self.marginal_error):.1e}, duality gap {float(self.duality_gap):.1e}\n"
             f"{self.method}: {counts}"
         )
 
