@@ -51,7 +51,7 @@ def test_primal_and_dual(found):
 
 def test_an_unbalanced_gap_closes_at_the_optimum():
     problem = Transport.points(X, Y, 2 * A, B, left=KL(0.8), right=KL(1.5))
-    found = solve(problem, 0.5, tolerance=1e-6)
+    found = solve(problem, 0.5, tolerance=1e-5)
     assert abs(float(found.duality_gap)) < 1e-4 * float(found.value)
     worse = Plan(problem, Potentials(found.potentials.f + 0.2, found.potentials.g), jnp.asarray(0.5))
     assert worse.dual() < found.value

@@ -1,9 +1,13 @@
 """The short reproduction of InfiGFusion: what holds, what does not, and what was not run."""
 
+import importlib
+
 import pytest
 
-from thalweg.reproduce import infigfusion as module
-from thalweg.reproduce.infigfusion import infigfusion
+from thalweg.reproduce import infigfusion
+
+# The room exports the function under the name of its file.
+module = importlib.import_module("thalweg.reproduce.infigfusion")
 
 
 def test_the_bound_is_checked_by_brute_force():
@@ -18,17 +22,11 @@ def test_a_wrong_bound_would_be_seen(monkeypatch):
     assert next(iter(module._bound(10))).holds is False
 
 
-def test_the_gains_of_the_abstract_are_over_another_baseline():
-    claims = list(module._abstract())
-    assert [c.holds for c in claims] == [False, False]
-    assert all(c.paper in c.here.split("; ")[1] or c.paper + "0" in c.here.split("; ")[1] for c in claims)
-
-
 @pytest.mark.slow
 def test_the_short_reproduction():
     found = infigfusion(short=True)
     assert found.name == "infigfusion"
     held = {c.claim: c.holds for c in found.claims}
     assert held["Spearman correlation with entropic GW, C against relabelled C + e E"]
-    assert held["GW~ also follows GW where the rows of E sum to zero"] is False
+    assert held["GW~ is blind to an E whose rows sum to zero"]
     assert sum(h is None for h in held.values()) >= 2

@@ -22,4 +22,6 @@ def test_both_iterations_solve_the_same_problem(x64):
     problem = Transport.uniform(jax.numpy.asarray(np.random.default_rng(0).uniform(size=(40, 40))))
     newton, _ = sns._newton(problem, 1e-10)
     plain, _ = sns._plain(problem, 1e-10, relax=True)
-    np.testing.assert_allclose(newton.value.matrix, plain.value.matrix, atol=1e-9)
+    # At this epsilon the plan is much less well determined than its marginals.
+    np.testing.assert_allclose(newton.value.matrix, plain.value.matrix, atol=1e-5)
+    np.testing.assert_allclose(newton.value.transport_cost(), plain.value.transport_cost(), rtol=1e-5)

@@ -31,6 +31,8 @@ from .sinkhorn import check_epsilon, resolution
 
 # Halvings of a step before a sweep is taken instead.
 HALVINGS = 8
+# No potential is moved by more than so many epsilons at once: ten times the costs at the smallest sensible epsilon.
+FAR = 1e6
 
 
 class NewtonState(eqx.Module):
@@ -167,7 +169,9 @@ class SinkhornNewton(AbstractMethod[Transport, NewtonState, NewtonInfo, Plan]):
         def better(new, length):
             # Near the end the value no longer resolves a step, but the gradient does.
             risen = _semidual(problem, new) >= value + 1e-4 * length * slope
-            return (risen & jnp.isfinite(new.error)) | (new.error < (1 - 1e-2 * length) * state.error)
+            # Rows that the plan has left empty can send the direction anywhere.
+            near = length * jnp.max(jnp.abs(direction)) < FAR * eps
+            return near & ((risen & jnp.isfinite(new.error)) | (new.error < (1 - 1e-2 * length) * state.error))
 
         def unfinished(loop):
             new, length, tries = loop

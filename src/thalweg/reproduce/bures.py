@@ -176,7 +176,7 @@ def _train(metric, iters, rate, data, key):
         (value, (state, outside)), grads = jax.value_and_grad(loss, has_aux=True)(params, state, rows)
         updates, opt = optimiser.update(grads, opt)
         updates = jax.tree.map(lambda u: rate * u, updates)
-        return (optax.apply_updates(params, updates), opt, state), (value, optax.global_norm(grads), *outside)
+        return (optax.apply_updates(params, updates), opt, state), (value, optax.tree.norm(grads), *outside)
 
     start = (params, optimiser.init(params), state)
     carry, rows = jax.lax.scan(step, start, batches)
