@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from thalweg.core import Status
 from thalweg.core import solve as iterate
 from thalweg.ot import Sinkhorn, SinkhornNewton, Transport, solve
 
@@ -95,9 +96,9 @@ def ladder(n, with_peers):
             if times[name] > PATIENCE:
                 slow.add(name)
             plan = found.plan if name == "ot.solve" else found.value
-            error, status = float(plan.marginal_error()), str(found.status)
-            words[name] = f"error {error:.0e}{'' if 'stopping rule was met' in status else ' (refused)'}"
-        best = min(t for k, t in times.items() if k != "ot.solve" and "refused" not in words[k])
+            refused = "" if bool(found.status == Status.converged) else " (refused)"
+            words[name] = f"error {float(plan.marginal_error()):.0e}{refused}"
+        best = min((t for k, t in times.items() if k != "ot.solve" and "refused" not in words[k]), default=float("nan"))
         for name, call in peers(problem, relative * top).items() if with_peers else ():
             if name in slow:
                 continue

@@ -52,3 +52,10 @@ def test_a_cost_of_ones_own_and_its_other_side():
     cost = CustomCost(lambda x, y: x[0] * y[1] ** 2)
     np.testing.assert_allclose(cost.matrix(X, Y), X[:, :1] * Y[:, 1] ** 2, rtol=1e-5)
     np.testing.assert_allclose(Flipped(cost).matrix(Y, X), cost.matrix(X, Y).T, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_a_nan_is_never_a_cost(name):
+    x = X.at[1, 2].set(jnp.nan)
+    assert bool(jnp.isnan(COSTS[name]().matrix(x, Y)[1]).all())
+    assert bool(jnp.isnan(COSTS[name]()(x[1], Y[0])))

@@ -199,3 +199,11 @@ def test_gradients_are_finite_and_point_downhill(key):
 def test_bad_input(words, message, key):
     with pytest.raises(InputError, match=message):
         sliced_wasserstein(jnp.zeros((5, 2)), jnp.ones((4, 2)), key=key, **words)
+
+
+def test_a_nan_is_never_a_distance_of_zero(key):
+    y = jnp.arange(12.0).reshape(6, 2)
+    x = y.at[2, 1].set(jnp.nan)
+    found = sliced_with_variates(x, y, key=key, projections=8)
+    for each in (found.plain.distance, found.lower.distance, sliced_wasserstein(x, y, key=key, projections=8, p=1.0)):
+        assert bool(jnp.isnan(each.mean))

@@ -174,8 +174,8 @@ def optimal_map(A: Matrix, B: Matrix) -> Matrix:
     return sym(R @ sqrtm(sym(S @ B @ S)) @ R)
 
 
-def safe_root(x: Scalar) -> Scalar:
-    """The root of a number that is at least 0 up to rounding, with derivative 0 at 0."""
+def safe_root(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The root of numbers that are at least 0 up to rounding, with derivative 0 at 0; NaN stays NaN."""
     positive = x > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), jnp.where(x <= 0, 0.0, x))
 

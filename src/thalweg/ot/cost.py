@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..core import Point
+from ..core.spd import safe_root
 
 # Below this many coordinates differences are both faster and more exact than a matrix product.
 FEW = 8
@@ -55,10 +56,7 @@ class SquaredEuclidean(AbstractCost):
 
     def row(self, x, y):
         """|x - y_j|^2, never negative."""
-        if x.size <= FEW:
-            return jnp.sum((x - y) ** 2, axis=tuple(range(1, y.ndim)))
-        flat = y.reshape(y.shape[0], -1)
-        return jnp.maximum(jnp.sum(x**2) + jnp.sum(flat**2, axis=1) - 2 * flat @ x.reshape(-1), 0.0)
+        return squared_distances(x[None], y)[0]
 
     def matrix(self, x, y):
         """|x_i - y_j|^2, never negative."""
@@ -72,15 +70,15 @@ class Euclidean(AbstractCost):
 
     def __call__(self, x, y):
         """|x - y|, with derivative zero at x = y."""
-        return _root(jnp.sum((x - y) ** 2))
+        return safe_root(jnp.sum((x - y) ** 2))
 
     def row(self, x, y):
         """|x - y_j|."""
-        return _root(SquaredEuclidean().row(x, y))
+        return safe_root(SquaredEuclidean().row(x, y))
 
     def matrix(self, x, y):
         """|x_i - y_j|."""
-        return _root(squared_distances(x, y))
+        return safe_root(squared_distances(x, y))
 
 
 class Manhattan(AbstractCost):
@@ -101,8 +99,8 @@ class Cosine(AbstractCost):
     def __call__(self, x, y):
         """1 - x.y/|x||y|."""
         scale = jnp.sum(x**2) * jnp.sum(y**2)
-        safe = jnp.where(scale > 0, scale, 1.0)
-        return 1 - jnp.where(scale > 0, jnp.sum(x * y) / jnp.sqrt(safe), 0.0)
+        zero = scale == 0
+        return 1 - jnp.where(zero, 0.0, jnp.sum(x * y) / jnp.sqrt(jnp.where(zero, 1.0, scale)))
 
 
 class CustomCost(AbstractCost):
@@ -142,8 +140,3 @@ def squared_distances(x: Float[Array, "n *event"], y: Float[Array, "m *event"]) 
     if x.shape[1] <= FEW:
         return jnp.sum((x[:, None] - y) ** 2, axis=-1)
     return jnp.maximum(jnp.sum(x**2, 1)[:, None] + jnp.sum(y**2, 1) - 2 * x @ y.T, 0)
-
-
-def _root(square):
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)

@@ -8,7 +8,8 @@ Equations  SW_p^p = E W_p^p(theta.x, theta.y), theta uniform on the sphere;  W(t
 Symbols    theta -> directions, C_low -> LowerVariate, C_up -> UpperVariate, gamma -> coefficient, Z -> squared
 Cost       O(k (n + m) log(n + m)) for k directions; memory of one block of directions
 Fails      by saying nothing of the sampling error of x and y: the standard error is that of the directions alone.
-           Z has a bias of order 1/k, and may be negative: then SW_2 is 0, its standard error NaN, and `clipped` True
+           Z has a bias of order 1/k, and may be negative: then SW_2 is 0, its standard error NaN, and `clipped` True.
+           A NaN in a sample makes the distance NaN
 Departure  the authors' code divides by mean (C - E C)^2 = var(C) + (mean C - E C)^2. This makes gamma too small, and
            spoils exactness when one sample is the other, shifted; about the mean of C the error is then zero
 """
@@ -22,6 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ..core import Estimate, InputError, Key, Paper, estimate
+from ..core.spd import safe_root
 from .line import check, wasserstein_1d
 
 paper = Paper(
@@ -197,7 +199,7 @@ def controlled(slices: Slices, variate: AbstractVariate) -> SlicedEstimate:
     free = jnp.where(varies, k - 2, k - 1)
     spread = jnp.where(free > 0, residual / jnp.maximum(free, 1), jnp.nan)
     leverage = jnp.where(varies, off**2 / safe, 0.0)
-    squared = Estimate(value, _sqrt(spread * (1 + leverage) / k), jnp.full_like(value, k))
+    squared = Estimate(value, safe_root(spread * (1 + leverage) / k), jnp.full_like(value, k))
     plain = estimate(slices.squared)
     both = (plain.stderr > 0) | (squared.stderr > 0)
     reduction = jnp.where(both, plain.stderr**2 / squared.stderr**2, 1.0)
@@ -251,12 +253,7 @@ def _centred(z, w):
 def _root(total, p):
     positive = total.mean > 0
     safe = jnp.where(positive, total.mean, 1.0)
-    root = jnp.where(positive, safe ** (1 / p), 0.0)
+    # NaN is neither positive nor negative, and must not become a distance of zero.
+    root = jnp.where(positive, safe ** (1 / p), jnp.where(jnp.isnan(total.mean), jnp.nan, 0.0))
     slope = jnp.where(positive, root / (p * safe), jnp.where(total.mean < 0, jnp.nan, 0.0))
     return Estimate(root, slope * total.stderr, total.ess)
-
-
-def _sqrt(square):
-    # Finite derivatives where the error is zero; NaN stays NaN.
-    zero = square == 0
-    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, square)))
