@@ -11,7 +11,6 @@ The named cases are not centred, not isotropic and not evenly weighted, so that 
 cannot hide behind a symmetry; `three_from_two` and `five_modes` are published cases, kept as they are.
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,9 +21,10 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from ..core.errors import InputError
 from ..core.types import Key
+from .density import AbstractDensity
 
 
-class Mixture(eqx.Module):
+class Mixture(AbstractDensity):
     """A mixture of `m` Gaussians on vectors of `d` numbers.
 
     Args:
@@ -80,6 +80,11 @@ class Mixture(eqx.Module):
     def modes(self, x: Float[Array, " d"]) -> Int[Array, ""]:
         """Index of the component most responsible for the point."""
         return jnp.argmax(self.log_joint(x))
+
+    @property
+    def log_z(self) -> Float[Array, ""]:
+        """Zero: the density is normalised."""
+        return jnp.zeros((), self.means.dtype)
 
     def score(self, x: Float[Array, " d"]) -> Float[Array, " d"]:
         """Gradient of the log density at one point."""
