@@ -6,6 +6,9 @@ Densities whose scores, moments and interpolant fields are exact, and data sets 
 |---|---|---|
 | a log density, and what is known of it | `AbstractDensity`, `Density`, `Normal` | `density.py` |
 | Gaussian mixtures: density, score, samples, moments | `Mixture`, `two_modes`, `eight_modes`, ... | `mixtures.py` |
+| funnel, banana, double and many wells | `Funnel`, `Banana`, `ManyWell` | `shapes.py` |
+| a lattice field, a cluster of atoms | `PhiFour`, `LennardJones` | `physics.py` |
+| posteriors of real data | `posterior`, `LinearRegression`, `LogisticRegression` | `posteriors.py` |
 | exact fields of an interpolant between two mixtures | `MixtureInterpolant` | `interpolant.py` |
 | real and toy data by name | `dataset`, `Dataset`, `split`, `names` | `datasets.py` |
 | two-dimensional toy shapes | `TOYS` | `toys.py` |
@@ -15,22 +18,33 @@ from .datasets import Dataset, dataset, names, split
 from .density import AbstractDensity, Density, Normal, check
 from .interpolant import MixtureInterpolant
 from .mixtures import Mixture, eight_modes, five_modes, gaussian, three_from_two, two_modes
+from .physics import LennardJones, PhiFour
+from .posteriors import LinearRegression, LogisticRegression, posterior
+from .shapes import Banana, Funnel, ManyWell
 from .toys import TOYS
 
 __all__ = [
     "TOYS",
     "AbstractDensity",
+    "Banana",
     "Dataset",
     "Density",
+    "Funnel",
+    "LennardJones",
+    "LinearRegression",
+    "LogisticRegression",
+    "ManyWell",
     "Mixture",
     "MixtureInterpolant",
     "Normal",
+    "PhiFour",
     "check",
     "dataset",
     "eight_modes",
     "five_modes",
     "gaussian",
     "names",
+    "posterior",
     "split",
     "three_from_two",
     "two_modes",
