@@ -18,6 +18,16 @@ def test_the_short_reproduction_counts_fewer_steps():
     assert ratio > 5
 
 
+def test_peers_that_are_absent_are_not_counted_as_beaten(x64, monkeypatch):
+    problem = Transport.uniform(jax.numpy.asarray(np.random.default_rng(0).uniform(size=(30, 30))))
+    monkeypatch.setattr(sns.importlib.util, "find_spec", lambda name: None)
+    sinkhorns, regot = sns._peers(problem)
+    assert sinkhorns.holds is None
+    assert regot.holds is None
+    assert sinkhorns.baseline == "POT: not installed; ott-jax: not installed"
+    assert regot.baseline == "regot: not installed"
+
+
 def test_both_iterations_solve_the_same_problem(x64):
     problem = Transport.uniform(jax.numpy.asarray(np.random.default_rng(0).uniform(size=(40, 40))))
     newton, _ = sns._newton(problem, 1e-10)

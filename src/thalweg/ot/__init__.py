@@ -14,6 +14,8 @@
 | a plan by its potentials, and its maps | `Plan`, `Potentials` | 2109.12004 | `plan.py` |
 | Sinkhorn's iteration | `Sinkhorn` | 1306.0895, 1711.01851 | `sinkhorn.py` |
 | Newton steps with a sparse Hessian | `SinkhornNewton` | 2401.12253 | `newton.py` |
+| large clouds, cell by cell first | `coarsened`, `refined` | 1610.06519 | `coarse.py` |
+| how far it is | `solve(..., progress=...)` | | `progress.py` |
 | derivatives of a solution | `attach`, `envelope` | | `implicit.py` |
 | the debiased divergence | `sinkhorn_divergence`, `SymmetricSinkhorn` | 1810.08278 | `divergence.py` |
 | barycentres of histograms and of clouds | `Barycentre`, `cloud_barycentre` | 2006.02575, 1310.4375 | `barycentre.py` |
@@ -31,6 +33,7 @@
 from .assignment import assignment
 from .barycentre import Barycentre, BarycentreInfo, BarycentreState, Histograms, cloud_barycentre
 from .bures import BuresMean, GaussianMap, bures_mean, bures_wasserstein, entropic_gaussian, gaussian_wasserstein
+from .coarse import coarsened, refined
 from .cost import COSTS, AbstractCost, Cosine, CustomCost, Euclidean, Manhattan, SquaredEuclidean, squared_distances
 from .divergence import Divergence, SymmetricInfo, SymmetricSinkhorn, SymmetricState, sinkhorn_divergence
 from .exact import ExactPlan, exact
@@ -138,6 +141,7 @@ __all__ = [
     "bures_mean",
     "bures_wasserstein",
     "cloud_barycentre",
+    "coarsened",
     "compare",
     "directions",
     "entropic_gaussian",
@@ -155,6 +159,7 @@ __all__ = [
     "node_features",
     "node_means",
     "per_condition",
+    "refined",
     "sinkhorn_divergence",
     "sliced_wasserstein",
     "sliced_with_variates",

@@ -9,6 +9,7 @@ Cost       the cross problem by Sinkhorn with a falling epsilon, the symmetric o
 Fails      StatusError when one of the three did not converge; a divergence slightly below zero is the tolerance's
 """
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -16,13 +17,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..core import AbstractInfo, AbstractMethod, InputError, Paper, Result, Status
-from ..core import solve as iterate
+from ..core import AbstractInfo, AbstractMethod, InputError, Paper, Status, finish
+from ..core.chunks import Progress
+from .coarse import descend, ladder
 from .geometry import PointCloud
 from .implicit import envelope
 from .plan import Plan, Potentials, best, mismatch
-from .problem import AbstractMarginal, Transport
-from .sinkhorn import check_epsilon, resolution
+from .problem import Transport
+from .progress import advance
+from .sinkhorn import check_iteration, default_tolerance, first_epsilon, resolution, verdict
 from .solve import Solution, solve
 
 
@@ -45,6 +48,10 @@ class SymmetricSinkhorn(AbstractMethod[Transport, SymmetricState, SymmetricInfo,
 
     Fields:
         epsilon, tolerance, decay: as for `Sinkhorn`.
+        warm: the potential to start from, of an earlier plan; zeros when None.
+
+    Raises:
+        InputError: for numbers outside their range, or costs that are not between one cloud and itself.
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -57,19 +64,21 @@ class SymmetricSinkhorn(AbstractMethod[Transport, SymmetricState, SymmetricInfo,
     epsilon: Float[Array, ""] = eqx.field(converter=jnp.asarray)
     tolerance: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-3)
     decay: float = eqx.field(static=True, default=0.5)
+    warm: Float[Array, " n"] | None = None
 
     def __check_init__(self):
-        check_epsilon("SymmetricSinkhorn", self.epsilon)
+        check_iteration("SymmetricSinkhorn", self)
 
     def init(self, problem, *, key):
-        """Zero, at the largest cost."""
+        """The given potential or zero, at the regularisation to begin with."""
         if problem.geometry.shape[0] != problem.geometry.shape[1]:
             raise InputError(f"SymmetricSinkhorn got costs of shape {problem.geometry.shape}; expected one cloud twice")
-        epsilon = self.epsilon.astype(problem.a.dtype)
-        if self.decay < 1:
-            low, high = problem.geometry.extremes()
-            epsilon = jnp.maximum(epsilon, (high - low).astype(epsilon.dtype))
-        return SymmetricState(jnp.zeros_like(problem.a), epsilon)
+        f = jnp.zeros_like(problem.a) if self.warm is None else self.warm
+        return SymmetricState(f, first_epsilon(self, problem))
+
+    def started(self, potentials: Potentials, state: SymmetricState) -> "SymmetricSinkhorn":
+        """The same, from `potentials`; `state` of a like problem has learned nothing else."""
+        return replace(self, warm=potentials.f)
 
     def step(self, problem, state, *, key):
         """The mean of the potential and its update."""
@@ -78,9 +87,7 @@ class SymmetricSinkhorn(AbstractMethod[Transport, SymmetricState, SymmetricInfo,
         wanted = best(problem, state.f, eps)
         error = 2 * mismatch(problem, state.f, wanted, eps)
         f = 0.5 * (state.f + wanted)
-        last, floor = eps <= target, 2 * resolution(f, f, eps)
-        done, stuck = last & (error < self.tolerance), last & (error < floor) & (floor > self.tolerance)
-        status = Status.where(done, Status.converged, Status.where(stuck, Status.precision, Status.running))
+        status = verdict(eps <= target, error, self.tolerance, 2 * resolution(f, f, eps))
         new = SymmetricState(f, jnp.maximum(target, self.decay * eps) if self.decay < 1 else eps)
         return new, SymmetricInfo(marginal_error=error, status=status)
 
@@ -124,12 +131,21 @@ class Divergence(eqx.Module):
 
 
 def sinkhorn_divergence(
-    problem: Transport, epsilon, *, tolerance: float | None = None, max_steps: int = 5000, throw: bool = True
+    problem: Transport,
+    epsilon,
+    *,
+    tolerance: float | None = None,
+    max_steps: int = 5000,
+    rungs: int | None = None,
+    progress: Progress | None = None,
+    throw: bool = True,
 ) -> Divergence:
     """S_eps between the two sides of a problem of point clouds, made by `Transport.points`.
 
     Args:
-        epsilon, tolerance, max_steps, throw: as for `solve`.
+        epsilon, tolerance, max_steps, rungs, throw: as for `solve`.
+        progress: as for `solve`, in each of the three problems; its last argument says which as "problem": cross, left
+            or right.
 
     Raises:
         InputError: for a matrix of costs, which says nothing of the costs within each side.
@@ -141,13 +157,15 @@ def sinkhorn_divergence(
             "a divergence needs the costs within each side too; make the problem with Transport.points(x, y)"
         )
     dtype = problem.a.dtype
-    tolerance = tolerance or (1e-6 if dtype == jnp.float64 else 1e-3)
-    options = {"tolerance": tolerance, "max_steps": max_steps, "throw": throw}
-    cross = solve(problem, epsilon, gap=False, **options)
+    tolerance = tolerance or default_tolerance(dtype)
+    options = {"tolerance": tolerance, "max_steps": max_steps, "rungs": rungs, "throw": throw}
+    cross = solve(problem, epsilon, gap=False, progress=_named("cross", progress), **options)
     epsilon = jnp.asarray(epsilon, dtype)
     own, worst, status = [], cross.marginal_error, cross.status
-    for points, weights, side in ((g.x, problem.a, problem.left), (g.y, problem.b, problem.right)):
-        value, error, ended = _own(PointCloud(points, points, g.cost, g.block), weights, side, epsilon, **options)
+    sides = (("left", g.x, problem.a, problem.left), ("right", g.y, problem.b, problem.right))
+    for name, points, weights, side in sides:
+        own_problem = Transport(PointCloud(points, points, g.cost, g.block), weights, weights, side, side)
+        value, error, ended = _own(own_problem, epsilon, progress=_named(name, progress), **options)
         own.append(value)
         worst = jnp.maximum(worst, error)
         status = Status.where(status == Status.converged, ended, status)
@@ -158,13 +176,26 @@ def sinkhorn_divergence(
     return Divergence(value, cross, own[0], own[1], worst, status, g.unit)
 
 
-def _own(geometry, weights, side: AbstractMarginal, epsilon, *, tolerance, max_steps, throw):
+def _own(problem, epsilon, *, tolerance, max_steps, rungs, progress, throw):
     """OT_eps of a measure with itself, its marginal error and its status."""
-    problem = Transport(geometry, weights, weights, side, side).stored()
-    fixed = jax.tree.map(jax.lax.stop_gradient, problem)
-    method = SymmetricSinkhorn(jax.lax.stop_gradient(epsilon), tolerance)
-    result: Result = iterate(method, fixed, max_steps=max_steps, key=jax.random.key(0), throw=throw)
+    cloud, at = jax.tree.map(jax.lax.stop_gradient, (problem, epsilon))
+    method = descend(SymmetricSinkhorn(at, tolerance), cloud, ladder(cloud, rungs))
+    problem = problem.stored()
+    result = finish(advance(method, cloud.stored(), max_steps=max_steps, progress=progress), throw)
     potentials = jax.lax.stop_gradient(result.value.potentials)
-    value = envelope(problem, epsilon, potentials)
-    error = jax.lax.stop_gradient(Plan(fixed, potentials, method.epsilon.astype(weights.dtype)).marginal_error())
+    value, error = _own_evidence(problem, epsilon, potentials)
     return value, error, result.status
+
+
+@eqx.filter_jit
+def _own_evidence(problem, epsilon, potentials):
+    fixed, at = jax.tree.map(jax.lax.stop_gradient, (problem, epsilon))
+    # Both marginals are one.
+    error = 2 * mismatch(fixed, potentials.f, best(fixed, potentials.f, at), at)
+    return envelope(problem, epsilon, potentials), error
+
+
+def _named(name, progress: Progress | None):
+    if progress is None:
+        return None
+    return lambda step, steps, seconds, last: progress(step, steps, seconds, {**last, "problem": name})

@@ -15,7 +15,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from ..core import InputError
-from .plan import Potentials
+from .plan import Potentials, averages, missed
 from .problem import Transport
 
 
@@ -54,8 +54,7 @@ class ExactPlan(eqx.Module):
 
     def marginal_error(self) -> Float[Array, ""]:
         """|P 1 - a|_1 + |P^T 1 - b|_1: rounding only."""
-        rows, columns = self.marginals()
-        return jnp.sum(jnp.abs(rows - self.problem.a)) + jnp.sum(jnp.abs(columns - self.problem.b))
+        return missed(self.matrix, self.problem.a, self.problem.b)
 
     def duality_gap(self) -> Float[Array, ""]:
         """<P, C> less the value of the potentials, once they are lowered to be feasible."""
@@ -65,9 +64,7 @@ class ExactPlan(eqx.Module):
 
     def barycentric(self, y: Float[Array, "m *event"]) -> Float[Array, "n *event"]:
         """Where each x_i goes on average; `y` are the places of the columns."""
-        mass = jnp.sum(self.matrix, axis=1)
-        carried = self.apply(y.reshape(y.shape[0], -1)) / jnp.where(mass > 0, mass, 1.0)[:, None]
-        return carried.reshape(-1, *y.shape[1:])
+        return averages(self.apply, jnp.sum(self.matrix, axis=1), y)
 
 
 def exact(problem: Transport) -> ExactPlan:

@@ -23,8 +23,8 @@ from .cost import SYMMETRIC, AbstractCost, Flipped, SquaredEuclidean
 
 # Numbers in one block of rows: small enough for the cache, large enough to be worth a loop.
 BLOCK = 2**20
-# A matrix of at most so many numbers is built once rather than computed again in every sweep.
-LARGEST = 2**25
+# A matrix of at most so many numbers is built once; one that leaves the cache is read more slowly than computed again.
+LARGEST = 2**22
 
 
 class AbstractGeometry(eqx.Module):
@@ -90,6 +90,11 @@ class AbstractGeometry(eqx.Module):
         """The smallest and the largest cost."""
         low, high = self.rows(lambda c: (jnp.min(c), jnp.max(c)))
         return jnp.min(low), jnp.max(high)
+
+    def spread(self) -> Float[Array, ""]:
+        """The largest cost less the smallest."""
+        low, high = self.extremes()
+        return high - low
 
 
 class Matrix(AbstractGeometry):
@@ -171,7 +176,8 @@ class PointCloud(AbstractGeometry):
         n, m = self.shape
         size = self.block or max(1, min(n, BLOCK // m))
         x, y = self._centred
-        one = lambda row: fn(self.cost.row(row[0], y), *row[1:])  # noqa: E731
+        # Derivatives compute a block again rather than keep it, or their memory would be that of the matrix.
+        one = jax.checkpoint(lambda row: fn(self.cost.row(row[0], y), *row[1:]))
         return jax.lax.map(one, (x, *given), batch_size=size)
 
     def stored(self) -> Matrix:

@@ -28,7 +28,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from ..core import AbstractInfo, AbstractMethod, InputError, Key, Paper, Status, StatusError, solve, succeeded
 from .cost import squared_distances
-from .plan import Potentials
+from .plan import Potentials, averages, missed
 from .problem import Transport
 from .sinkhorn import Sinkhorn, check_epsilon
 
@@ -116,8 +116,7 @@ class GromovPlan(eqx.Module):
 
     def marginal_error(self) -> Float[Array, ""]:
         """|P 1 - a|_1 + |P^T 1 - b|_1."""
-        p, total = self.problem, self.matrix
-        return jnp.sum(jnp.abs(jnp.sum(total, 1) - p.a)) + jnp.sum(jnp.abs(jnp.sum(total, 0) - p.b))
+        return missed(self.matrix, self.problem.a, self.problem.b)
 
 
 class GromovWasserstein(AbstractMethod[GromovProblem, GromovState, GromovInfo, GromovPlan]):
@@ -315,7 +314,7 @@ def barycentric_map(
     if not isinstance(a, Tracer) and not (np.asarray(a) > 0).all():
         at = int(np.argmin(np.asarray(a)))
         raise InputError(f"barycentric_map: a[{at}] is {float(a[at]):g}; expected weights above 0: leave that row out")
-    return (plan_matrix @ targets) / a[:, None]
+    return averages(lambda y: plan_matrix @ y, a, targets)
 
 
 class Initialised(eqx.Module):

@@ -7,14 +7,15 @@ Equations  semi-dual  H(f) = <f, a> + <T(f), b>,  T(f)_j = -eps log sum_i a_i ex
 Symbols    eps -> epsilon, k -> entries, df -> direction
 Departure  the paper takes both potentials as unknowns, with the Hessian [[diag(P 1), P], [P^T, diag(P^T 1)]]. Here g is
            always T(f), which is the same direction in f with g eliminated: half the unknowns, and since T is a
-           logsumexp, no step of the line search can overflow. Full diagonals with the sparse S keep the matrix
-           diagonally dominant, hence positive, whatever is dropped
+           logsumexp, no step of at most FAR epsilons overflows; longer ones are refused. Full diagonals with the sparse
+           S keep the matrix diagonally dominant, hence positive, whatever is dropped
 Cost       a step is about three passes over the costs and the conjugate gradients, O(n k) each; memory O(n k) and that
            of the geometry
 Fails      a direction or a line search that fails is replaced by one Sinkhorn sweep and counted (`info.fallback`). At
            large epsilon P is not sparse and Sinkhorn is faster: `thalweg.ot.solve` chooses
 """
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -23,11 +24,11 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
-from ..core import AbstractInfo, AbstractMethod, InputError, Paper, Status
+from ..core import AbstractInfo, AbstractMethod, InputError, Paper
 from .implicit import conjugate_gradients
 from .plan import Plan, Potentials, best, mismatch
 from .problem import Transport
-from .sinkhorn import check_epsilon, resolution
+from .sinkhorn import check_iteration, first_epsilon, resolution, verdict
 
 # Halvings of a step before a sweep is taken instead.
 HALVINGS = 8
@@ -36,7 +37,8 @@ FAR = 1e6
 
 
 class NewtonState(eqx.Module):
-    """f, g = T(f), the update of f that g asks for, the regularisation of now, and sweeps left before Newton steps."""
+    """f, g = T(f), the update of f that g asks for, the regularisation of now, the L1 error of the first marginal, and
+    sweeps left before Newton steps."""
 
     f: Float[Array, " n"]
     g: Float[Array, " m"]
@@ -93,27 +95,23 @@ class SinkhornNewton(AbstractMethod[Transport, NewtonState, NewtonInfo, Plan]):
     warm: Potentials | None = None
 
     def __check_init__(self):
-        check_epsilon("SinkhornNewton", self.epsilon)
-        for name in ("tolerance", "rung"):
-            if not isinstance(value := getattr(self, name), Tracer) and not float(value) > 0:
-                raise InputError(f"SinkhornNewton({name}={float(value)}): expected a positive number")
+        check_iteration("SinkhornNewton", self)
+        if not isinstance(self.rung, Tracer) and not float(self.rung) > 0:
+            raise InputError(f"SinkhornNewton(rung={float(self.rung)}): expected a positive number")
         for name, least in (("entries", 1), ("sweeps", 0), ("cg_steps", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"SinkhornNewton({name}={getattr(self, name)}): expected at least {least}")
-        if not 0 < self.decay <= 1:
-            raise InputError(f"SinkhornNewton(decay={self.decay}): expected a number in (0, 1]; 1 keeps epsilon fixed")
 
     def init(self, problem, *, key):
         """The given potentials or zeros, on the first rung."""
         if not problem.balanced:
             raise InputError("SinkhornNewton solves balanced problems; take Sinkhorn for marginals that may be missed")
-        dtype = problem.a.dtype
-        epsilon = self.epsilon.astype(dtype)
-        if self.decay < 1 and self.warm is None:
-            low, high = problem.geometry.extremes()
-            epsilon = jnp.maximum(epsilon, (high - low).astype(dtype))
         f = jnp.zeros_like(problem.a) if self.warm is None else self.warm.f
-        return self._at(problem, f, epsilon, jnp.asarray(self.sweeps))
+        return self._at(problem, f, first_epsilon(self, problem), jnp.asarray(self.sweeps))
+
+    def started(self, potentials: Potentials, state: NewtonState) -> "SinkhornNewton":
+        """The same, from `potentials` that are close already; `state` of a like problem has learned nothing else."""
+        return replace(self, warm=potentials, sweeps=1)
 
     def step(self, problem, state, *, key):
         """One sweep or one Newton step, at the regularisation of now."""
@@ -125,10 +123,7 @@ class SinkhornNewton(AbstractMethod[Transport, NewtonState, NewtonInfo, Plan]):
         newton = state.sweeps <= 0
         new, cg, length, fallback = jax.lax.cond(newton, lambda s: self._newton(problem, s), sweep, state)
         last = new.epsilon <= self.epsilon.astype(new.epsilon.dtype)
-        floor = resolution(new.f, new.g, new.epsilon)
-        done = last & (new.error < self.tolerance)
-        stuck = last & (new.error < floor) & (floor > self.tolerance)
-        status = Status.where(done, Status.converged, Status.where(stuck, Status.precision, Status.running))
+        status = verdict(last, new.error, self.tolerance, resolution(new.f, new.g, new.epsilon))
         info = NewtonInfo(
             marginal_error=new.error,
             epsilon=new.epsilon,

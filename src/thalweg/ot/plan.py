@@ -123,9 +123,7 @@ class Plan(eqx.Module):
         """Where each x_i goes on average, (n, *event); `y` are the places of the columns, the cloud's own when None."""
         if y is None:
             y = self._cloud().y
-        mass = self.marginals()[0]
-        carried = self.apply(y.reshape(y.shape[0], -1)) / jnp.where(mass > 0, mass, 1.0)[:, None]
-        return carried.reshape(-1, *y.shape[1:])
+        return averages(self.apply, self.marginals()[0], y)
 
     @eqx.filter_jit
     def push(self, x: Float[Array, "k *event"]) -> Float[Array, "k *event"]:
@@ -159,6 +157,17 @@ class Plan(eqx.Module):
 def best(problem: Transport, g: Float[Array, " m"], epsilon) -> Float[Array, " n"]:
     """The potential f that is optimal for g: one half of a Sinkhorn sweep."""
     return problem.left.damp(problem.geometry.softmin(g + epsilon * jnp.log(problem.b), epsilon), epsilon)
+
+
+def averages(apply, mass: Float[Array, " n"], y: Float[Array, "m *event"]) -> Float[Array, "n *event"]:
+    """P y / mass for the plan whose product is `apply`: where each row goes on average; zero for a row without mass."""
+    carried = apply(y.reshape(y.shape[0], -1)) / jnp.where(mass > 0, mass, 1.0)[:, None]
+    return carried.reshape(-1, *y.shape[1:])
+
+
+def missed(matrix: Float[Array, "n m"], a: Float[Array, " n"], b: Float[Array, " m"]) -> Float[Array, ""]:
+    """|P 1 - a|_1 + |P^T 1 - b|_1 of a plan that is a matrix."""
+    return jnp.sum(jnp.abs(jnp.sum(matrix, axis=1) - a)) + jnp.sum(jnp.abs(jnp.sum(matrix, axis=0) - b))
 
 
 def mismatch(problem: Transport, f, wanted, epsilon) -> Float[Array, ""]:

@@ -11,6 +11,7 @@ Fails      slowly as epsilon shrinks; then status = max_steps and the marginal e
            precision of the numbers cannot resolve the plan at this epsilon, status = precision
 """
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -55,9 +56,11 @@ class Sinkhorn(AbstractMethod[Transport, SinkhornState, SinkhornInfo, Plan]):
         relax: whether to over-relax once the rate is known; only balanced problems are.
         decay: factor of the regularisation a sweep, from the largest cost down to `epsilon`; 1 starts at `epsilon`.
         warm: potentials to start from, of an earlier plan; zeros when None.
+        factor: of over-relaxation to begin with; 1 is the plain iteration.
 
     Raises:
-        InputError: for a regularisation or tolerance that is not positive, or a decay outside (0, 1].
+        InputError: for a regularisation or tolerance that is not positive, a decay outside (0, 1], or a factor
+            outside [1, 2).
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -68,43 +71,40 @@ class Sinkhorn(AbstractMethod[Transport, SinkhornState, SinkhornInfo, Plan]):
     relax: bool = eqx.field(static=True, default=True)
     decay: float = eqx.field(static=True, default=0.5)
     warm: Potentials | None = None
+    factor: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1.0)
 
     def __check_init__(self):
-        check_epsilon("Sinkhorn", self.epsilon)
-        if not isinstance(self.tolerance, Tracer) and not float(self.tolerance) > 0:
-            raise InputError(f"Sinkhorn(tolerance={float(self.tolerance)}): expected a positive number")
-        if not 0 < self.decay <= 1:
-            raise InputError(f"Sinkhorn(decay={self.decay}): expected a number in (0, 1]; 1 keeps epsilon fixed")
+        check_iteration("Sinkhorn", self)
+        if not isinstance(self.factor, Tracer) and not 1 <= float(self.factor) < 2:
+            raise InputError(f"Sinkhorn(factor={float(self.factor)}): expected a number in [1, 2)")
 
     def init(self, problem, *, key):
         """The given potentials or zeros, at the regularisation to begin with."""
         f, g = jnp.zeros_like(problem.a), jnp.zeros_like(problem.b)
-        epsilon = self.epsilon.astype(problem.a.dtype)
-        first = epsilon
-        if self.decay < 1 and self.warm is None:
-            low, high = problem.geometry.extremes()
-            first = jnp.maximum(epsilon, (high - low).astype(epsilon.dtype))
         potentials = Potentials(f, g) if self.warm is None else self.warm
-        one = jnp.ones((), problem.a.dtype)
-        return SinkhornState(potentials, first, one, jnp.inf * one, jnp.asarray(0))
+        factor = self.factor.astype(problem.a.dtype)
+        return SinkhornState(potentials, first_epsilon(self, problem), factor, jnp.inf * factor, jnp.asarray(0))
+
+    def started(self, potentials: Potentials, state: SinkhornState) -> "Sinkhorn":
+        """The same, from `potentials` and with the over-relaxation that `state` of a like problem has come to."""
+        return replace(self, warm=potentials, factor=state.factor)
 
     def step(self, problem, state, *, key):
         """One update of each potential."""
-        eps, w = state.epsilon, state.factor
+        eps = state.epsilon
         f0, g0 = state.potentials.f, state.potentials.g
         wanted_f = best(problem, g0, eps)
         error = mismatch(problem, f0, wanted_f, eps)
+        # The best factor is that of the neighbourhood of the solution; far away the plain sweep is the surer step.
+        w = jnp.where(error < 1, state.factor, 1.0).astype(error.dtype)
         f = f0 + w * (wanted_f - f0)
         wanted_g = best(problem.T, f, eps)
-        error = error + jnp.where(w == 1, 0.0, mismatch(problem.T, g0, wanted_g, eps))
+        error = error + jnp.where(state.factor == 1, 0.0, mismatch(problem.T, g0, wanted_g, eps))
         g = g0 + w * (wanted_g - g0)
         shift = _shift(problem, f, g)
         f, g = f + shift, g - shift
         last = eps <= self.epsilon.astype(eps.dtype)
-        floor = resolution(f, g, eps)
-        done = last & (error < self.tolerance) & (state.sweeps > 0)
-        stuck = last & (error < floor) & (floor > self.tolerance) & (state.sweeps > 0)
-        status = Status.where(done, Status.converged, Status.where(stuck, Status.precision, Status.running))
+        status = verdict(last & (state.sweeps > 0), error, self.tolerance, resolution(f, g, eps))
         factor, before, sweeps = self._steer(problem, state, error, last)
         epsilon = jnp.maximum(self.epsilon.astype(eps.dtype), self.decay * eps) if self.decay < 1 else eps
         new = SinkhornState(Potentials(f, g), epsilon, factor, before, sweeps)
@@ -155,6 +155,34 @@ def check_epsilon(owner: str, epsilon) -> None:
         return
     if jnp.ndim(epsilon) != 0 or not float(epsilon) > 0:
         raise InputError(f"{owner}(epsilon={epsilon}): expected a positive regularisation, in units of the cost")
+
+
+def check_iteration(owner: str, method) -> None:
+    """Refuse a regularisation, tolerance or decay outside its range."""
+    check_epsilon(owner, method.epsilon)
+    if not isinstance(method.tolerance, Tracer) and not float(method.tolerance) > 0:
+        raise InputError(f"{owner}(tolerance={float(method.tolerance)}): expected a positive number")
+    if not 0 < method.decay <= 1:
+        raise InputError(f"{owner}(decay={method.decay}): expected a number in (0, 1]; 1 keeps epsilon fixed")
+
+
+def first_epsilon(method, problem) -> Float[Array, ""]:
+    """The regularisation to begin with: that of the method, or from a cold start with a decay the spread of costs."""
+    epsilon = method.epsilon.astype(problem.a.dtype)
+    if method.decay == 1 or method.warm is not None:
+        return epsilon
+    return jnp.maximum(epsilon, problem.geometry.spread().astype(epsilon.dtype))
+
+
+def default_tolerance(dtype) -> float:
+    """The L1 error of the marginals to ask for in this precision."""
+    return 1e-6 if dtype == jnp.float64 else 1e-3
+
+
+def verdict(last, error, tolerance, floor):
+    """The status of a step with this marginal error; `floor` is what rounding makes, and `last` the final epsilon."""
+    done, stuck = last & (error < tolerance), last & (error < floor) & (floor > tolerance)
+    return Status.where(done, Status.converged, Status.where(stuck, Status.precision, Status.running))
 
 
 def resolution(f, g, epsilon) -> Float[Array, ""]:

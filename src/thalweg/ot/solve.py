@@ -15,15 +15,16 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
-from ..core import InputError, Result, Status, describe, succeeded
-from ..core import solve as iterate
-from ..core.errors import StatusError
+from ..core import InputError, Result, Status, StatusError, describe, succeeded
+from ..core.chunks import Progress
+from .coarse import descend, ladder
 from .cost import SquaredEuclidean
 from .implicit import attach, envelope
 from .newton import NewtonInfo, SinkhornNewton
 from .plan import Plan, Potentials
 from .problem import Transport
-from .sinkhorn import Sinkhorn, check_epsilon
+from .progress import advance
+from .sinkhorn import Sinkhorn, check_epsilon, default_tolerance
 
 # Relative to the spread of the costs: below, a Sinkhorn sweep forgets so slowly that a Newton step is worth its cost.
 SMALL = 2e-3
@@ -101,10 +102,15 @@ def solve(
     tolerance: float | None = None,
     max_steps: int = 5000,
     warm: Potentials | None = None,
+    rungs: int | None = None,
+    progress: Progress | None = None,
     gap: bool = True,
     throw: bool = True,
 ) -> Solution:
     """Entropic transport, balanced or not. Works under `jit`, `vmap` and any order of derivatives.
+
+    Large clouds, whose matrix is never built, are first transported cell by cell (`coarse.py`), which changes the
+    start and not the answer.
 
     Args:
         epsilon: the regularisation, in units of the cost.
@@ -113,6 +119,11 @@ def solve(
         tolerance: L1 error of the marginals; 1e-6 in double precision and 1e-3 in single by default.
         max_steps: of the method.
         warm: potentials of an earlier solution to start from.
+        rungs: coarser problems to solve first, each with a quarter of the points of the next; 0 for none. By default
+            none with a method or a warm start of your own or for less than about 4000 points, else as many as leave a
+            thousand points.
+        progress: called every few seconds of work with (step, max_steps, seconds a step, last row of info), such as
+            what `core.progress_bar` makes; not inside `jit`.
         gap: whether to measure the duality gap, which takes five passes over the costs.
         throw: raise when it did not converge.
 
@@ -124,25 +135,23 @@ def solve(
     dtype = problem.a.dtype
     epsilon = jnp.asarray(epsilon, dtype)
     small = problem.stored()
-    fixed = jax.tree.map(jax.lax.stop_gradient, (small, epsilon))
-    tolerance = tolerance or (1e-6 if dtype == jnp.float64 else 1e-3)
-    chosen = method or _choose(fixed[0], fixed[1], tolerance, warm)
+    fixed, cloud = jax.tree.map(jax.lax.stop_gradient, ((small, epsilon), problem))
+    tolerance = tolerance or default_tolerance(dtype)
+    coarser = ladder(cloud, 0 if rungs is None and not (method is None and warm is None) else rungs)
+    chosen = method or _choose([*coarser, fixed[0]][0], fixed[1], tolerance, warm)
+    chosen = descend(chosen, cloud, coarser)
     given = method is not None or isinstance(chosen, SinkhornNewton) or _traced(fixed)
     budget = max_steps if given or not problem.balanced else min(max_steps, PATIENCE)
-    result = iterate(chosen, fixed[0], max_steps=budget, key=jax.random.key(0), throw=False)
+    result = advance(chosen, fixed[0], max_steps=budget, progress=progress)
     counts, name = _counts(chosen, result), type(chosen).__name__
     if budget < max_steps and not bool(succeeded(result.status)):
         # Sinkhorn is slower here than the regularisation lets expect: go on from where it got.
         start = result.value.potentials
-        result = iterate(
-            SinkhornNewton(epsilon, tolerance, sweeps=1, warm=start),
-            fixed[0],
-            max_steps=max_steps - budget,
-            key=jax.random.key(0),
-            throw=False,
-        )
+        finer = SinkhornNewton(epsilon, tolerance, sweeps=1, warm=start)
+        result = advance(finer, fixed[0], max_steps=max_steps - budget, progress=progress)
         more = _counts(SinkhornNewton(epsilon), result)
         counts, name = tuple(a + b for a, b in zip(counts, more, strict=True)), "Sinkhorn, then SinkhornNewton"
+    name += f", after {len(coarser)} coarser" if coarser else ""
     solution = _evidence(small, problem, epsilon, result, counts, gap, name)
     if throw:
         _raise(solution, result)
@@ -155,15 +164,9 @@ def _traced(tree):
 
 def _choose(problem, epsilon, tolerance, warm):
     known = problem.balanced and not _traced((problem, epsilon))
-    if known and float(epsilon) < SMALL * float(_spread(problem.geometry)):
+    if known and float(epsilon) < SMALL * float(eqx.filter_jit(problem.geometry.spread)()):
         return SinkhornNewton(epsilon, tolerance, warm=warm)
     return Sinkhorn(epsilon, tolerance, warm=warm)
-
-
-@eqx.filter_jit
-def _spread(geometry):
-    low, high = geometry.extremes()
-    return high - low
 
 
 def _counts(method, result: Result):
