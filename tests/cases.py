@@ -45,6 +45,7 @@ from thalweg.ot import (
     Transport,
     squared_distances,
 )
+from thalweg.problems import Normal, two_modes
 from thalweg.processes import (
     BAOAB,
     ODE,
@@ -64,6 +65,25 @@ from thalweg.processes import (
     Simulate,
     StochasticHeun,
     UnderdampedLangevin,
+)
+from thalweg.sampling import (
+    HMC,
+    SGHMC,
+    SGLD,
+    Annealing,
+    Chains,
+    Constant,
+    HistoryDriven,
+    Invariant,
+    Ladder,
+    Polynomial,
+    Posterior,
+    RMSProp,
+    SelfRepellent,
+    Starts,
+    Tempering,
+    WarmUp,
+    metropolis_walk,
 )
 
 
@@ -166,6 +186,44 @@ def fit():
     return Fit(Matching(OneSided(Linear())), Fields(velocity=Velocity(net)), optax.adam(1e-2), ema=0.9, clip=1.0)
 
 
+def walk():
+    import networkx as nx
+
+    return metropolis_walk(nx.Graph([(0, 1), (1, 2), (0, 2), (2, 3)]), [0.1, 0.2, 0.3, 0.4])
+
+
+def regression():
+    def log_likelihood(theta, row):
+        return -0.5 * (row[1] - theta["slope"] @ row[0] - theta["offset"]) ** 2
+
+    def log_prior(theta):
+        return -0.5 * jnp.sum(theta["slope"] ** 2) - jnp.abs(theta["offset"])
+
+    x = jnp.asarray([[1.0, 2], [3, 1], [2, 5], [0, 4], [2, 2]])
+    start = {"slope": X, "offset": jnp.asarray([0.5, -1.0, 2.0])}
+    return Posterior((x, jnp.asarray([1.0, 0, 2, -1, 3])), log_likelihood, log_prior, start, batch=2)
+
+
+def nan_target(problem):
+    return eqx.tree_at(lambda p: p.target, problem, problem.target * jnp.nan)
+
+
+def nan_data(problem):
+    return eqx.tree_at(lambda p: p.data, problem, (problem.data[0] * jnp.nan, problem.data[1]))
+
+
+def tempering():
+    return Tempering(Normal(jnp.asarray([0.5, -1.0]), 2.0), two_modes())
+
+
+def starts():
+    return Starts(two_modes(), X / 3)
+
+
+def nan_means(problem):
+    return eqx.tree_at(lambda p: p.target.means, problem, problem.target.means * jnp.nan)
+
+
 CASES = [
     *(Case(m.__name__, m, ode, nan_start) for m in (Euler, Midpoint, HeunODE, RK4)),
     *(
@@ -195,5 +253,14 @@ CASES = [
     Case(
         "Barycentre", lambda: Barycentre(0.5, 1e-9), histograms, lambda p: eqx.tree_at(lambda q: q.a, p, p.a * jnp.nan)
     ),
+    Case("SelfRepellent", lambda: SelfRepellent(2.0, walkers=3), walk, nan_target, grad=False),
+    Case("SelfRepellentForgetting", lambda: SelfRepellent(2.0, walkers=3, decay=0.7), walk, nan_target, grad=False),
+    Case("HistoryDriven", lambda: HistoryDriven(2.0, walkers=3), walk, nan_target, grad=False),
+    Case("SGLD", lambda: SGLD(Polynomial(1e-2, 1e-3, 5), draws=2, thin=2), regression, nan_data),
+    Case("pSGLD", lambda: SGLD(Constant(1e-2), preconditioner=RMSProp()), regression, nan_data),
+    Case("SGHMC", lambda: SGHMC(Constant(1e-2), friction=0.3), regression, nan_data),
+    Case("Annealing", lambda: Annealing(Invariant(HMC(0.3, 2)), Ladder.power(8), 60), tempering, nan_means),
+    Case("Chains", lambda: Chains(HMC(0.3, 2), thin=2), starts, nan_start),
+    Case("WarmUp", lambda: WarmUp(HMC(0.3, 2), 20), starts, nan_start, grad=False),
     Case("Fit", fit, pairs, lambda p: eqx.tree_at(lambda q: q.target, p, p.target * jnp.nan), grad=False),
 ]

@@ -54,6 +54,18 @@ class Status(eqx.Enumeration):
         "the weights collapsed on to a few particles: use more steps between base and target, more particles, "
         "or resample"
     )
+    rejecting = (
+        "almost every proposal was rejected: take smaller steps, or let a warm-up choose them; if they are small, "
+        "check the log density and its gradient"
+    )
+    unmixed = (
+        "independent chains or runs disagree by more than their own errors allow (R-hat, or the spread of log Z): run "
+        "longer, start nearer to the target, or anneal from a wider base"
+    )
+    unbounded = (
+        "the walkers drift away without end: the density may not have a finite integral; add a prior or a wall, or "
+        "check the sign of the log density"
+    )
 
 
 class AbstractInfo(eqx.Module):

@@ -23,7 +23,10 @@ from ..core.types import Cloud, Key, Point
 class AbstractDensity(eqx.Module):
     """An unnormalised density on arrays of the shape `event`."""
 
-    event: eqx.AbstractVar[tuple[int, ...]]
+    @property
+    @abc.abstractmethod
+    def event(self) -> tuple[int, ...]:
+        """The shape of one point."""
 
     @abc.abstractmethod
     def log_prob(self, x: Point) -> Float[Array, ""]:
@@ -52,19 +55,24 @@ class Density(AbstractDensity):
 
     Fields:
         fn: x -> log density at one point, up to a constant.
-        event: the shape of one point.
+        shape: of one point.
         exact: log Z, where it is known.
         draw: (key, n) -> n exact draws, where there is a way; a base distribution of an annealing needs one.
     """
 
     fn: Callable
-    event: tuple[int, ...] = eqx.field(static=True)
+    shape: tuple[int, ...] = eqx.field(static=True)
     exact: Float[Array, ""] | None = None
     draw: Callable | None = None
 
     def __check_init__(self):
-        if any(n < 1 for n in self.event):
-            raise InputError(f"Density(event={self.event!r}): expected a tuple of whole numbers of at least 1")
+        if any(n < 1 for n in self.shape):
+            raise InputError(f"Density(shape={self.shape!r}): expected a tuple of whole numbers of at least 1")
+
+    @property
+    def event(self):
+        """The shape of one point."""
+        return self.shape
 
     def log_prob(self, x):
         """The function's value."""

@@ -62,7 +62,7 @@ class PhiFour(AbstractDensity):
         """Ring: the trace of the transfer matrix's power. Free field: the determinant. Else None."""
         if self.coupling == 0:
             axes = np.meshgrid(*(2 - 2 * np.cos(2 * np.pi * np.arange(n) / n) for n in self.shape), indexing="ij")
-            values = sum(axes) + self.mass2
+            values = np.sum(axes, axis=0) + self.mass2
             sites = values.size
             return jnp.asarray(0.5 * np.sum(np.log(2 * np.pi / values)) + sites * self.field**2 / (2 * self.mass2))
         if len(self.shape) > 1:
@@ -70,7 +70,8 @@ class PhiFour(AbstractDensity):
         matrix, step = self._transfer()
         values = np.linalg.eigvalsh(matrix) * step
         top = values[-1]
-        return jnp.asarray(self.shape[0] * np.log(top) + np.log(np.sum((np.maximum(values, 0) / top) ** self.shape[0])))
+        sites = int(np.prod(self.shape))
+        return jnp.asarray(sites * np.log(top) + np.log(np.sum((np.maximum(values, 0) / top) ** sites)))
 
     def _transfer(self):
         reach = np.sqrt(max(-self.mass2, 0) / (2 * self.coupling)) + (80 / self.coupling) ** 0.25

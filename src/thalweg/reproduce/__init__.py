@@ -18,6 +18,8 @@ module adds its own: a line in `REPRODUCTIONS`, under the name of its `Paper`.
 | batch norm under Bures-Wasserstein, 2504.00660 | `bures_batchnorm` | `bures.py` |
 | graph-on-logits distillation, 2505.13893 | `infigfusion` | `infigfusion.py` |
 | Gromov-Wasserstein initialisation, 2503.22517 | `moe_map` | `moe.py` |
+| self-repellent walks, 2305.05097 | `self_repellent_walk` | `repellent.py` |
+| stochastic-gradient MCMC of potentials, 2212.07959 | `sgmcmc_potentials` | `potentials.py` |
 | the certificate on digits and MNIST | `digits`, `mnist` | `images.py` |
 """
 
@@ -31,6 +33,8 @@ from .infigfusion import infigfusion
 from .interflow import interflow
 from .interpolants import stochastic_interpolants
 from .moe import moe_map
+from .potentials import sgmcmc_potentials
+from .repellent import self_repellent_walk
 from .score_sde import score_sde
 from .sliced import sliced_wasserstein_cv
 from .sns import sinkhorn_newton_sparse
@@ -45,6 +49,8 @@ REPRODUCTIONS: dict[str, _Callable[[bool], Reproduction]] = {
     "bures-wasserstein-batchnorm": bures_batchnorm,
     "infigfusion": infigfusion,
     "moe-modality": moe_map,
+    "self-repellent-walk": self_repellent_walk,
+    "sgmcmc-potentials": sgmcmc_potentials,
     "certificate-digits": digits,
     "certificate-mnist": mnist,
 }
@@ -62,6 +68,8 @@ __all__ = [
     "moe_map",
     "ode_sde_gap",
     "score_sde",
+    "self_repellent_walk",
+    "sgmcmc_potentials",
     "sinkhorn_newton_sparse",
     "sliced_wasserstein_cv",
     "stochastic_interpolants",

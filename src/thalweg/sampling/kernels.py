@@ -1,0 +1,374 @@
+"""Markov kernels: one step of one walker, that leaves a density as it is (or nearly so).
+
+Answers    given a log density at a point, where does the walker go next, and was the step a good one?
+Equations  RandomWalk   y = x + h s xi;                                         accept min(1, rho(y)/rho(x))
+           ULA          y = x + h s^2 grad log rho(x) + sqrt(2 h) s xi          no test: a bias of order h
+           MALA         the same y;                          accept min(1, rho(y) q(y, x) / rho(x) q(x, y))
+           HMC          v ~ N(0, I); leapfrog `leaps` times;                    accept min(1, e^{-dH})
+           Underdamped  B A O A B of (x, v), friction gamma;                    no test: a bias of order h^2
+           GHMC         O(h/2), one leapfrog with the test of HMC (v -> -v when refused), O(h/2)
+Symbols    rho = e^{log_prob}, xi ~ N(0, I), h -> step_size, s -> scale (a length for each coordinate), v -> momentum
+Cost       one gradient a step; RandomWalk none, HMC `leaps`
+Source     Roberts and Tweedie 1996 (ULA, MALA); Neal, arXiv 1206.1901 (HMC); Leimkuhler and Matthews, arXiv 1203.5428
+           (BAOAB); Horowitz 1991 (GHMC)
+Fails      a proposal at which the log density is NaN or +inf is refused AND counted in `Move.broken`; a refused step
+           with an energy error above 1000 is counted in `Move.divergent`. The kernels without a test have no remedy:
+           there a number that is not finite stays, and ends the run
+
+A kernel sees one walker; runners `vmap`. `h` is the Langevin time of ULA and MALA, and the step of the leapfrog for
+HMC, Underdamped and GHMC, in units of `scale`; both may be traced, so that a warm-up can tune them.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float
+
+from ..core import InputError, Key, Point
+from ..problems import AbstractDensity
+
+# Stan's bound: an energy error that no accident explains.
+DIVERGENT = 1000.0
+
+
+class Walker(eqx.Module):
+    """Where a walker is, the log density and its gradient there, and its momentum where the kernel keeps one."""
+
+    x: Point
+    log_prob: Float[Array, ""]
+    score: Any = None
+    momentum: Any = None
+
+
+class Move(eqx.Module):
+    """How a step went: the probability of acceptance, the energy error, and what must not pass unseen."""
+
+    accept: Float[Array, ""]
+    energy_error: Float[Array, ""]
+    divergent: Bool[Array, ""]
+    broken: Bool[Array, ""]
+
+
+class AbstractKernel(eqx.Module):
+    """A step of one walker.
+
+    `gradients` is the number of gradients a step costs, `target` the rate of acceptance that a warm-up aims at (None
+    for a kernel without a test), `exact` whether the density is left exactly as it is.
+    """
+
+    gradients: eqx.AbstractVar[int]
+    target: eqx.AbstractVar[float | None]
+
+    @abc.abstractmethod
+    def init(self, density: AbstractDensity, x: Point, *, key: Key) -> Any:
+        """A walker at `x`."""
+
+    @abc.abstractmethod
+    def step(self, density: AbstractDensity, walker: Any, *, key: Key) -> tuple[Any, Move]:
+        """The walker after one step, and how it went."""
+
+    def tuned(self, step_size, scale) -> "AbstractKernel":
+        """The same kernel with another step size and scale."""
+        if not hasattr(self, "step_size"):
+            raise InputError(f"{type(self).__name__} has no step size to tune; run it without warm-up")
+        where = lambda k: (k.step_size, k.scale)  # noqa: E731
+        return eqx.tree_at(where, self, (step_size, scale))
+
+
+def _number(x):
+    # A plain number keeps no precision of its own, so that the walker's is followed.
+    return jnp.asarray(x)
+
+
+class RandomWalk(AbstractKernel):
+    """Random-walk Metropolis; needs no gradient."""
+
+    step_size: Float[Array, ""] = eqx.field(converter=_number)
+    scale: Float[Array, "..."] = eqx.field(converter=_number, default=1.0)
+    gradients: ClassVar[int] = 0
+    target: ClassVar[float | None] = 0.234
+
+    def __check_init__(self):
+        _positive(self)
+
+    def init(self, density, x, *, key):
+        """A walker at `x`."""
+        return Walker(x, density.log_prob(x))
+
+    def step(self, density, walker, *, key):
+        """One proposal."""
+        noise_key, test_key = jax.random.split(key)
+        y = walker.x + _like(self.step_size * self.scale, walker.x) * _normal(noise_key, walker.x)
+        new = Walker(y, density.log_prob(y))
+        return _metropolis(walker, new, new.log_prob - walker.log_prob, test_key)
+
+
+class ULA(AbstractKernel):
+    """Unadjusted Langevin; the density it keeps differs from the target by order h."""
+
+    step_size: Float[Array, ""] = eqx.field(converter=_number)
+    scale: Float[Array, "..."] = eqx.field(converter=_number, default=1.0)
+    gradients: ClassVar[int] = 1
+    target: ClassVar[float | None] = None
+
+    def __check_init__(self):
+        _positive(self)
+
+    def init(self, density, x, *, key):
+        """A walker at `x`."""
+        return _with_score(density, x)
+
+    def step(self, density, walker, *, key):
+        """One step."""
+        h, s = _like(self.step_size, walker.x), _like(self.scale, walker.x)
+        new = _with_score(density, langevin(walker.x, walker.score, h, s, key))
+        error = walker.log_prob - new.log_prob - _log_ratio(walker, new, h, s)
+        return new, _move(jnp.ones_like(error), error)
+
+
+class MALA(AbstractKernel):
+    """Langevin proposals with Metropolis's test."""
+
+    step_size: Float[Array, ""] = eqx.field(converter=_number)
+    scale: Float[Array, "..."] = eqx.field(converter=_number, default=1.0)
+    gradients: ClassVar[int] = 1
+    target: ClassVar[float | None] = 0.574
+
+    def __check_init__(self):
+        _positive(self)
+
+    def init(self, density, x, *, key):
+        """A walker at `x`."""
+        return _with_score(density, x)
+
+    def step(self, density, walker, *, key):
+        """One proposal."""
+        noise_key, test_key = jax.random.split(key)
+        h, s = _like(self.step_size, walker.x), _like(self.scale, walker.x)
+        new = _with_score(density, langevin(walker.x, walker.score, h, s, noise_key))
+        log_ratio = new.log_prob - walker.log_prob + _log_ratio(walker, new, h, s)
+        return _metropolis(walker, new, log_ratio, test_key)
+
+
+class HMC(AbstractKernel):
+    """Hamiltonian Monte Carlo with a fixed number of leapfrog steps and fresh momenta."""
+
+    step_size: Float[Array, ""] = eqx.field(converter=_number)
+    leaps: int = eqx.field(static=True, default=8)
+    scale: Float[Array, "..."] = eqx.field(converter=_number, default=1.0)
+    target: ClassVar[float | None] = 0.65
+
+    def __check_init__(self):
+        _positive(self)
+        if self.leaps < 1:
+            raise InputError(f"HMC(leaps={self.leaps}): expected at least 1")
+
+    @property
+    def gradients(self):
+        """One a leap."""
+        return self.leaps
+
+    def init(self, density, x, *, key):
+        """A walker at `x`."""
+        return _with_score(density, x)
+
+    def step(self, density, walker, *, key):
+        """One trajectory."""
+        momentum_key, test_key = jax.random.split(key)
+        v = _normal(momentum_key, walker.x)
+        new, v_new = _leapfrog(self, density, walker, v, self.leaps)
+        log_ratio = new.log_prob - walker.log_prob + 0.5 * (jnp.sum(v**2) - jnp.sum(v_new**2))
+        return _metropolis(walker, new, log_ratio, test_key)
+
+
+class Underdamped(AbstractKernel):
+    """Underdamped Langevin by the BAOAB splitting, without a test; positions biased by order h^2.
+
+    Fields:
+        friction: gamma, in units of 1 over the time of `step_size`; at least 0.
+    """
+
+    step_size: Float[Array, ""] = eqx.field(converter=_number)
+    friction: Float[Array, ""] = eqx.field(converter=_number, default=1.0)
+    scale: Float[Array, "..."] = eqx.field(converter=_number, default=1.0)
+    gradients: ClassVar[int] = 1
+    target: ClassVar[float | None] = None
+
+    def __check_init__(self):
+        _positive(self)
+        _friction(self)
+
+    def init(self, density, x, *, key):
+        """A walker at `x` with a momentum at equilibrium."""
+        return _with_score(density, x, _normal(key, x))
+
+    def step(self, density, walker, *, key):
+        """One B A O A B."""
+        h, s = _like(self.step_size, walker.x), _like(self.scale, walker.x)
+        before = walker.momentum + h / 2 * s * walker.score
+        half = walker.x + h / 2 * s * before
+        after = _ornstein_uhlenbeck(before, _like(self.friction, walker.x) * h, key)
+        new = _with_score(density, half + h / 2 * s * after)
+        v = after + h / 2 * s * new.score
+        # The energy that the deterministic parts did not conserve: zero as h goes to 0.
+        error = (
+            walker.log_prob
+            - new.log_prob
+            + 0.5 * (jnp.sum(before**2) - jnp.sum(walker.momentum**2) + jnp.sum(v**2) - jnp.sum(after**2))
+        )
+        new = Walker(new.x, new.log_prob, new.score, v)
+        return new, _move(jnp.ones_like(error), error)
+
+
+class GHMC(AbstractKernel):
+    """Underdamped Langevin made exact: one leapfrog under Metropolis's test, the momentum turned round when refused."""
+
+    step_size: Float[Array, ""] = eqx.field(converter=_number)
+    friction: Float[Array, ""] = eqx.field(converter=_number, default=1.0)
+    scale: Float[Array, "..."] = eqx.field(converter=_number, default=1.0)
+    gradients: ClassVar[int] = 1
+    # A refusal sends the walker back along its path, so they must be rare.
+    target: ClassVar[float | None] = 0.95
+
+    def __check_init__(self):
+        _positive(self)
+        _friction(self)
+
+    def init(self, density, x, *, key):
+        """A walker at `x` with a momentum at equilibrium."""
+        return _with_score(density, x, _normal(key, x))
+
+    def step(self, density, walker, *, key):
+        """O, one leapfrog with the test, O."""
+        keys = jax.random.split(key, 3)
+        damping = _like(self.friction, walker.x) * _like(self.step_size, walker.x) / 2
+        v = _ornstein_uhlenbeck(walker.momentum, damping, keys[0])
+        new, v_new = _leapfrog(self, density, walker, v, 1)
+        log_ratio = new.log_prob - walker.log_prob + 0.5 * (jnp.sum(v**2) - jnp.sum(v_new**2))
+        old = Walker(walker.x, walker.log_prob, walker.score, -v)
+        new = Walker(new.x, new.log_prob, new.score, v_new)
+        chosen, move = _metropolis(old, new, log_ratio, keys[1])
+        turned = _ornstein_uhlenbeck(chosen.momentum, damping, keys[2])
+        return Walker(chosen.x, chosen.log_prob, chosen.score, turned), move
+
+
+class FromBlackjax(AbstractKernel):
+    """Any of blackjax's samplers, such as NUTS (the extra `mcmc`).
+
+        FromBlackjax(lambda log_prob: blackjax.nuts(log_prob, step_size=0.3, inverse_mass_matrix=jnp.ones(5)))
+
+    Fields:
+        build: a log density -> blackjax's `SamplingAlgorithm`.
+        gradients: how many gradients a step counts as; NUTS has no fixed number.
+    """
+
+    build: Callable = eqx.field(static=True)
+    gradients: int = eqx.field(static=True, default=1)
+    target: ClassVar[float | None] = None
+
+    def init(self, density, x, *, key):
+        """blackjax's own state, behind a walker's face."""
+        return Foreign(self.build(density.log_prob).init(x))
+
+    def step(self, density, walker, *, key):
+        """blackjax's own step."""
+        inner, info = self.build(density.log_prob).step(key, walker.inner)
+        new = Foreign(inner)
+        accept = jnp.asarray(getattr(info, "acceptance_rate", 1.0), new.log_prob.dtype)
+        divergent = jnp.asarray(getattr(info, "is_divergent", False))
+        return new, Move(accept, jnp.zeros_like(accept), divergent, jnp.asarray(False))
+
+
+class Foreign(eqx.Module):
+    """blackjax's state with the names of `Walker`."""
+
+    inner: Any
+
+    @property
+    def x(self):
+        """Where the walker is."""
+        return self.inner.position
+
+    @property
+    def log_prob(self):
+        """The log density there."""
+        return self.inner.logdensity
+
+
+def langevin(x, score, h, s, key):
+    """x + h s^2 score + sqrt(2 h) s xi: one step of Langevin time h."""
+    return x + h * s**2 * score + jnp.sqrt(2 * h) * s * _normal(key, x)
+
+
+def log_transition(x, y, score, h, s):
+    """log of the density of `langevin`'s step from x to y, up to a constant of h and s."""
+    return -jnp.sum(((y - x - h * s**2 * score) / s) ** 2) / (4 * h)
+
+
+def _log_ratio(old, new, h, s):
+    return log_transition(new.x, old.x, new.score, h, s) - log_transition(old.x, new.x, old.score, h, s)
+
+
+def _with_score(density, x, momentum=None):
+    log_prob, score = jax.value_and_grad(density.log_prob)(x)
+    return Walker(x, log_prob, score, momentum)
+
+
+def _leapfrog(kernel, density, walker, v, leaps):
+    h, s = _like(kernel.step_size, walker.x), _like(kernel.scale, walker.x)
+
+    def leap(carry, _):
+        walker, v = carry
+        v = v + h / 2 * s * walker.score
+        new = _with_score(density, walker.x + h * s * v)
+        return (new, v + h / 2 * s * new.score), None
+
+    start = Walker(walker.x, walker.log_prob, walker.score)
+    return jax.lax.scan(leap, (start, v), None, length=leaps)[0]
+
+
+def _ornstein_uhlenbeck(v, damping, key):
+    # 1 - c^2 through expm1: in single precision the noise of short steps would be lost.
+    return jnp.exp(-damping) * v + jnp.sqrt(-jnp.expm1(-2 * damping)) * _normal(key, v)
+
+
+def _metropolis(old, new, log_ratio, key):
+    log_ratio = log_ratio.astype(old.log_prob.dtype)
+    # +inf as a density would be accepted for ever; NaN compares as false, which would hide it.
+    broken = jnp.isnan(log_ratio) | (new.log_prob == jnp.inf)
+    accept = jnp.where(broken, 0.0, jnp.exp(jnp.minimum(log_ratio, 0.0)))
+    taken = jax.random.uniform(key, (), accept.dtype) < accept
+    chosen = jax.tree.map(lambda a, b: jnp.where(taken, a, b), new, old)
+    # Outside the support the error is infinite and no mistake.
+    error = jnp.where(broken | jnp.isinf(log_ratio), 0.0, -log_ratio)
+    return chosen, Move(accept, error, error > DIVERGENT, broken)
+
+
+def _move(accept, error):
+    return Move(accept, error, jnp.abs(error) > DIVERGENT, ~jnp.isfinite(error))
+
+
+def _like(value, x):
+    return value.astype(x.dtype)
+
+
+def _normal(key, x):
+    return jax.random.normal(key, x.shape, x.dtype)
+
+
+def _positive(kernel):
+    for name in ("step_size", "scale"):
+        value = getattr(kernel, name)
+        if not isinstance(value, Tracer) and not bool(jnp.all((value > 0) & jnp.isfinite(value))):
+            raise InputError(f"{type(kernel).__name__}({name}={value}): expected a finite number of more than 0")
+
+
+def _friction(kernel):
+    value = kernel.friction
+    if not isinstance(value, Tracer) and not bool((value >= 0) & jnp.isfinite(value)):
+        raise InputError(f"{type(kernel).__name__}(friction={value}): expected a finite number of at least 0")
