@@ -68,18 +68,29 @@ from thalweg.processes import (
 )
 from thalweg.sampling import (
     HMC,
+    NEIS,
     SGHMC,
     SGLD,
+    Affine,
+    AllMove,
     Annealing,
     Chains,
     Constant,
+    Contrastive,
+    EnergyData,
+    EnergyTraining,
+    FiniteTime,
     HistoryDriven,
     Invariant,
+    JarzynskiWalkers,
     Ladder,
+    NEISProblem,
     Polynomial,
     Posterior,
+    Replicates,
     RMSProp,
     SelfRepellent,
+    SomeMove,
     Starts,
     Tempering,
     WarmUp,
@@ -220,8 +231,44 @@ def starts():
     return Starts(two_modes(), X / 3)
 
 
+def bridge():
+    return NEISProblem(Normal(jnp.asarray([0.3, -0.2]), jnp.asarray([1.6, 1.1])), two_modes())
+
+
+def first_coordinate(x):
+    return x[0]
+
+
+def neis():
+    field = Affine(np.asarray([[0.3, 0.1], [-0.4, 0.2]]), np.asarray([0.1, -0.2]))
+    return NEIS(field, FiniteTime(-0.5, 4), 64, 4, first_coordinate)
+
+
 def nan_means(problem):
     return eqx.tree_at(lambda p: p.target.means, problem, problem.target.means * jnp.nan)
+
+
+class Bowl(eqx.Module):
+    """An energy with its own centre and width."""
+
+    centre: object
+    log_width: object
+
+    def __call__(self, x):
+        return 0.5 * jnp.sum(((x - self.centre) * jnp.exp(-self.log_width)) ** 2)
+
+
+def energies():
+    return EnergyData(X + jnp.asarray([0.3, -0.2]), Normal(jnp.asarray([0.5, 1.0]), jnp.asarray([2.0, 1.5])), batch=2)
+
+
+def bowl(moves, negative, referees=0):
+    start = Bowl(jnp.asarray([0.5, 1.0]), jnp.log(jnp.asarray([2.0, 1.5])))
+    return EnergyTraining(start, optax.adam(0.02), moves, negative, walkers=12, referees=referees)
+
+
+def nan_rows(problem):
+    return eqx.tree_at(lambda p: p.data, problem, problem.data * jnp.nan)
 
 
 CASES = [
@@ -262,5 +309,24 @@ CASES = [
     Case("Annealing", lambda: Annealing(Invariant(HMC(0.3, 2)), Ladder.power(8), 60), tempering, nan_means),
     Case("Chains", lambda: Chains(HMC(0.3, 2), thin=2), starts, nan_start),
     Case("WarmUp", lambda: WarmUp(HMC(0.3, 2), 20), starts, nan_start, grad=False),
+    Case("NEIS", neis, bridge, nan_means),
+    Case(
+        "Replicates",
+        lambda: Replicates(Annealing(Invariant(HMC(0.3, 2)), Ladder.power(8), 60), 2),
+        tempering,
+        nan_means,
+        grad=False,
+    ),
+    Case(
+        "EnergyTraining", lambda: bowl(AllMove(0.1), JarzynskiWalkers(threshold=0.9), 6), energies, nan_rows, grad=False
+    ),
+    Case(
+        "EnergyTrainingSome",
+        lambda: bowl(SomeMove(0.1, batch=5, moves=2), JarzynskiWalkers()),
+        energies,
+        nan_rows,
+        grad=False,
+    ),
+    Case("ContrastiveEnergy", lambda: bowl(AllMove(0.1), Contrastive(2)), energies, nan_rows, grad=False),
     Case("Fit", fit, pairs, lambda p: eqx.tree_at(lambda q: q.target, p, p.target * jnp.nan), grad=False),
 ]

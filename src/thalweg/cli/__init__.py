@@ -4,6 +4,7 @@
     thalweg sample runs/digits --n 1000 --sde 0.5                        draw, by ODE or SDE
     thalweg report runs/digits                                           certify, and see
     thalweg compare runs/digits digits                                   distances, with errors and units
+    thalweg sample-density target.py:log_prob --dim 5 --out runs/target  log Z with an error bar, draws
     thalweg papers 2303.08797                                            what is implemented where
     thalweg reproduce all                                                the papers' claims, recomputed
 
@@ -14,9 +15,11 @@ status: 0 done, 1 a run or a claim that failed, 2 bad input (one line says what,
 
 | answers | file |
 |---|---|
-| the commands and their options, errors and exit status | `app.py` |
+| the commands and their options | `app.py` |
+| errors, interruptions, exit status | `endings.py` |
 | from options to a trained run | `fit.py` |
 | draws from a run | `sample.py` |
+| draws and log Z of a log density | `density.py` |
 | the certificate and the page | `certificate.py` |
 | distances | `compare.py` |
 | reproductions | `claims.py` |

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .endings import Resumable, exit_status, print_json
+
 app = typer.Typer(
     name="thalweg",
     help="Learn, run, measure and certify the motion of probability.",
@@ -113,10 +115,10 @@ def fit(
     run, made = _begin(given, out, overwrite, resume)
     from .fit import train
 
-    with _resumable(run.path, json):
+    with Resumable(run.path, json):
         summary = train(run, made, quiet=quiet, save_every=save_every)
     if json:
-        _print_json(summary)
+        print_json(summary)
     else:
         print(f"{summary['run']}: {summary['steps']} steps, loss {summary['loss']:.4f}, {summary['seconds']:.1f} s")
         print(f"next: thalweg report {summary['run']}")
@@ -163,7 +165,7 @@ def sample(
         about = {"n": len(x), "event": list(x.shape[1:]), "sde": sde, "mean": float(x.mean()), "std": float(x.std())}
         if log_prob:
             about["log_prob"] = float(found["log_prob"].mean())
-        _print_json({"files": [str(p) for p in paths], **about})
+        print_json({"files": [str(p) for p in paths], **about})
         return
     for path in paths:
         print(path)
@@ -191,7 +193,7 @@ def report(
     )
     print(made, file=sys.stderr)
     if json:
-        _print_json(made.as_dict())
+        print_json(made.as_dict())
     else:
         print(path)
 
@@ -220,9 +222,62 @@ def compare(
         )
     )
     if json:
-        _print_json(rows)
+        print_json(rows)
     else:
         show_distances((a, b), rows)
+
+
+@app.command("sample-density")
+def sample_density(
+    density: Annotated[str | None, typer.Argument(metavar="[FILE.py:FUNCTION]", help="x -> log density.")] = None,
+    dim: Annotated[str | None, _option("--dim", "Shape of a point: 5, or 4,3.")] = None,
+    particles: Annotated[int | None, _option("--particles", "In each run.", "1000")] = None,
+    replicates: Annotated[int | None, _option("--replicates", "Independent runs.", "4")] = None,
+    kernel: Annotated[str | None, _option("--kernel", "hmc, mala or random-walk.", "hmc")] = None,
+    step: Annotated[float | None, _option("--step", "First step size; it is tuned.", "0.3")] = None,
+    moves: Annotated[int | None, _option("--moves", "Steps of the kernel on each rung.", "2")] = None,
+    share: Annotated[float | None, _option("--share", "Of particles that a rung leaves effective.", "0.9")] = None,
+    base_mean: Annotated[float | None, _option("--base-mean", "Of the Gaussian to start from.", "0.0")] = None,
+    base_std: Annotated[float | None, _option("--base-std", "Wider than the density, in any direction.", "3.0")] = None,
+    seed: Annotated[int | None, _option("--seed", "The chance of this run.", "0")] = None,
+    level: Annotated[float, _option("--level", "Of the interval for log Z.")] = 0.9,
+    out: Annotated[Path | None, _option("--out", "The run directory to make.")] = None,
+    overwrite: Annotated[bool, _option("--overwrite", "Replace the run that is there.")] = False,
+    resume: Annotated[Path | None, _option("--resume", "Go on with this run, with its own options.")] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Draws and log Z of a density, with an error bar, or a refusal (status 1).
+
+    [bold]thalweg sample-density target.py:log_prob --dim 5 --out runs/target[/bold]
+    """
+    from . import density as made
+
+    given: dict[str, Any] = dict(
+        density=density, dim=dim, particles=particles, replicates=replicates, kernel=kernel, step=step, moves=moves,
+        share=share, base_mean=base_mean, base_std=base_std, seed=seed,
+    )  # fmt: skip
+    given = {name: value for name, value in given.items() if value is not None}
+    if resume is not None:
+        if given or out is not None or overwrite:
+            raise _input("--resume takes its options from the run; give it alone, or start a new run with --out")
+        run, options = made.reopen(resume)
+    else:
+        for name, value in (("FILE.py:FUNCTION", density), ("--dim", dim), ("--out", out)):
+            if value is None:
+                raise _input(f"sample-density needs {name} (or --resume RUN, to go on with a run)")
+        options = made.DensityOptions(**given)
+        made.prepare(options)
+        run = made.begin(options, Path(str(out)), overwrite=overwrite)
+        run, options = made.reopen(run.path)
+    with Resumable(run.path, json, "sample-density"):
+        summary = made.sample_density(run, options, quiet=quiet, level=level)
+    if json:
+        print_json(summary)
+    else:
+        made.show(summary)
+    if not summary["trusted"]:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -237,7 +292,7 @@ def papers(
     rows = tables.papers(records)
     found = rows if name is None else tables.find_papers(rows, name)
     if json:
-        _print_json(found if name is None else [{**r, "reproduction": records.get(r["name"])} for r in found])
+        print_json(found if name is None else [{**r, "reproduction": records.get(r["name"])} for r in found])
     elif name is None:
         tables.show_papers(found)
     else:
@@ -270,7 +325,7 @@ def reproduce(
         if not json:
             show_claims(records[-1])
     if json:
-        _print_json(records[0] if len(records) == 1 else records)
+        print_json(records[0] if len(records) == 1 else records)
     if any(claim["holds"] is False for record in records for claim in record["claims"]):
         raise typer.Exit(1)
 
@@ -290,25 +345,14 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     # Bad words on the command line; typer's own class for it is not public.
     except Exception as error:
-        status = _status(error)
+        status = exit_status(error)
         if status is None:
             raise
         message = " ".join((error.format_message() if hasattr(error, "format_message") else str(error)).split())  # type: ignore
         print(f"thalweg: error: {message}", file=sys.stderr)
         if "--json" in arguments:
-            _print_json({"error": message})
+            print_json({"error": message})
         return status
-
-
-def _status(error: Exception) -> int | None:
-    """The exit status of an expected error; None for one that is a mistake of ours."""
-    from ..core.errors import InputError, StatusError
-
-    if isinstance(error, InputError):
-        return 2
-    if isinstance(error, StatusError):
-        return 1
-    return error.exit_code if hasattr(error, "format_message") else None  # type: ignore
 
 
 def _begin(given: dict[str, Any], out: Path | None, overwrite: bool, resume: Path | None):
@@ -334,34 +378,7 @@ def _names(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-class _resumable:
-    """Turns an interruption into the line that goes on, and exit status 130."""
-
-    def __init__(self, path: Path, json: bool):
-        self.path, self.json = path, json
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        from ..core import Interrupted
-
-        if not isinstance(error, Interrupted):
-            return
-        line = f"thalweg fit --resume {self.path}"
-        print(f"stopped at step {error.step}, state saved; go on with: {line}", file=sys.stderr)
-        if self.json:
-            _print_json({"error": f"stopped at step {error.step}", "resume": line})
-        raise typer.Exit(130)
-
-
 def _input(message: str) -> Exception:
     from ..core.errors import InputError
 
     return InputError(message)
-
-
-def _print_json(value: Any) -> None:
-    from .rundir import dumps
-
-    print(dumps(value, indent=1))

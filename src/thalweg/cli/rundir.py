@@ -19,6 +19,8 @@ from ..core.errors import CheckpointError, InputError
 
 FORMAT = 1
 KIND = "thalweg run"
+DENSITY = "thalweg density"
+MADE_BY = {KIND: "fit", DENSITY: "sample-density"}
 
 
 class RunDir:
@@ -28,8 +30,8 @@ class RunDir:
         self.path, self.record = path, record
 
     @classmethod
-    def create(cls, path: Path, record: dict[str, Any], *, overwrite: bool) -> "RunDir":
-        """Start a run directory; an old run is replaced only when asked to.
+    def create(cls, path: Path, record: dict[str, Any], *, overwrite: bool, kind: str = KIND) -> "RunDir":
+        """Start a run directory; an old run is replaced only when asked to. `kind` says which command can read it.
 
         Raises:
             InputError: when there is a run already, or something else, or it cannot be written.
@@ -39,6 +41,7 @@ class RunDir:
                 shutil.rmtree(path / name, ignore_errors=True)
             for old in (
                 *path.glob("samples-*"),
+                *path.glob("draws*"),
                 *(path / n for n in ("history.json", "certificate.json", "report.html")),
             ):
                 old.unlink(missing_ok=True)
@@ -47,7 +50,7 @@ class RunDir:
         elif path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"{path} exists and is not a run; choose another --out")
         made = not path.exists()
-        run = cls(path, {"kind": KIND, "format": FORMAT, **record})
+        run = cls(path, {"kind": kind, "format": FORMAT, **record})
         try:
             path.mkdir(parents=True, exist_ok=True)
             run.update()
@@ -60,8 +63,8 @@ class RunDir:
         return run
 
     @classmethod
-    def open(cls, path: Path) -> "RunDir":
-        """Read a run directory.
+    def open(cls, path: Path, *, kind: str = KIND) -> "RunDir":
+        """Read a run directory of this kind.
 
         Raises:
             InputError: when it is not one; CheckpointError when it is damaged or of another version.
@@ -75,12 +78,16 @@ class RunDir:
             )
         try:
             record = json.loads(file.read_text(encoding="utf-8"))
-            kind, found = record["kind"], record["format"]
+            made, found = record["kind"], record["format"]
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise CheckpointError(
                 f"{file} is damaged ({str(error).splitlines()[0]}); the run cannot be read"
             ) from error
-        if kind != KIND or found != FORMAT:
+        if made != kind and made in MADE_BY and kind in MADE_BY:
+            raise InputError(
+                f"{path} was made by `thalweg {MADE_BY[made]}`; this command reads what {MADE_BY[kind]} makes"
+            )
+        if made != kind or found != FORMAT:
             wrote = record.get("versions", {}).get("thalweg")
             raise CheckpointError(f"{file} has format {found!r} (thalweg {wrote}); this version reads format {FORMAT}")
         return cls(path, record)

@@ -18,7 +18,7 @@ import numpy as np
 
 from .errors import CheckpointError, InputError
 from .io import load_leaves, read_meta, save_leaves
-from .method import Carry, Result, run, start, succeeded
+from .method import Carry, Result, Status, run, start, succeeded
 from .types import Key
 
 Progress = Callable[[int, int, float, dict], None]
@@ -47,7 +47,8 @@ def run_chunks(
     """Run `method` up to step `steps`, in chunks.
 
     Args:
-        method, problem, steps, key: as for `run`; `steps` counts from the very start, also when resuming.
+        method, problem, steps, key: as for `run`; `steps` counts from the very start, also when resuming. A method
+            that says it has converged is stopped at the end of the chunk.
         chunk: steps in one compiled scan; a failing status is noticed at the end of a chunk.
         directory: where checkpoints go (`step-00000400/`, the last two are kept), or None for none.
         save_seconds: least time between checkpoints; 0 saves after every chunk. The last step is always saved.
@@ -80,11 +81,14 @@ def run_chunks(
             info = rows if info is None else jax.tree.map(lambda a, b: np.concatenate([a, b]), info, rows)
             if progress is not None:
                 progress(step, steps, (time.monotonic() - began) / (step - first), _last(rows))
-            ended = step >= steps or not bool(succeeded(result.status))
+            done = bool(carry.status == Status.converged)
+            ended = step >= steps or done or not bool(succeeded(result.status))
             if directory is not None and (ended or time.monotonic() - saved >= save_seconds):
                 _save(directory, carry, info, key)
                 saved = time.monotonic()
-            if not bool(succeeded(result.status)):
+            if done:
+                result = eqx.tree_at(lambda r: r.status, result, carry.status)
+            if ended:
                 break
     except KeyboardInterrupt:
         if directory is not None and step > 0:

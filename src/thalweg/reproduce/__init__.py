@@ -18,6 +18,8 @@ module adds its own: a line in `REPRODUCTIONS`, under the name of its `Paper`.
 | batch norm under Bures-Wasserstein, 2504.00660 | `bures_batchnorm` | `bures.py` |
 | graph-on-logits distillation, 2505.13893 | `infigfusion` | `infigfusion.py` |
 | Gromov-Wasserstein initialisation, 2503.22517 | `moe_map` | `moe.py` |
+| energies with Jarzynski weights, 2305.19414 | `jarzynski_ebm` | `ebm.py` |
+| NEIS, 2206.09908 | `neis_flows` | `neis.py` |
 | self-repellent walks, 2305.05097 | `self_repellent_walk` | `repellent.py` |
 | stochastic-gradient MCMC of potentials, 2212.07959 | `sgmcmc_potentials` | `potentials.py` |
 | the certificate on digits and MNIST | `digits`, `mnist` | `images.py` |
@@ -27,12 +29,14 @@ from collections.abc import Callable as _Callable
 
 from .bures import bures_batchnorm
 from .claims import Claim, Reproduction, Stopwatch, table
+from .ebm import jarzynski_ebm
 from .gap import ode_sde_gap
 from .images import digits, mnist
 from .infigfusion import infigfusion
 from .interflow import interflow
 from .interpolants import stochastic_interpolants
 from .moe import moe_map
+from .neis import neis_flows
 from .potentials import sgmcmc_potentials
 from .repellent import self_repellent_walk
 from .score_sde import score_sde
@@ -49,6 +53,8 @@ REPRODUCTIONS: dict[str, _Callable[[bool], Reproduction]] = {
     "bures-wasserstein-batchnorm": bures_batchnorm,
     "infigfusion": infigfusion,
     "moe-modality": moe_map,
+    "jarzynski-ebm": jarzynski_ebm,
+    "neis": neis_flows,
     "self-repellent-walk": self_repellent_walk,
     "sgmcmc-potentials": sgmcmc_potentials,
     "certificate-digits": digits,
@@ -64,8 +70,10 @@ __all__ = [
     "digits",
     "infigfusion",
     "interflow",
+    "jarzynski_ebm",
     "mnist",
     "moe_map",
+    "neis_flows",
     "ode_sde_gap",
     "score_sde",
     "self_repellent_walk",

@@ -13,14 +13,49 @@
 | rungs between two densities (1303.3123) | `Tempering`, `Adaptive`, `Ladder` | `tempering.py` |
 | moves and what they do to weights (2305.19414) | `Invariant`, `Jarzynski`, `unadjusted` | `movers.py` |
 | annealed importance sampling, sequential Monte Carlo | `Annealing` | `annealing.py` |
+| log Z and averages along the orbits of a flow (2206.09908) | `NEIS`, `NEISProblem`, `neis`, ... | `neis.py` |
+| orbits, their Jacobians, finite and infinite time | `orbits`, `FiniteTime`, `InfiniteTime` | `orbits.py` |
+| velocity fields that stand still, with their divergence | `Affine`, `TwoLayer`, ... | `autonomous.py` |
+| the field of NEIS, trained to leave no variance | `train_field`, `SecondMoment` | `neis_training.py` |
+| energies trained with weighted walkers, and CD, PCD (2305.19414) | `EnergyTraining`, ... | `ebm.py` |
+| several runs as one, to watch and to resume | `Replicates` | `replicates.py` |
 | averages over the nodes of a graph (2305.05097, 2505.18300) | `SelfRepellent`, `HistoryDriven`, ... | `repellent.py` |
 | posteriors from mini-batches, and the bias of their steps (2212.07959) | `SGLD`, `SGHMC`, `Posterior` | `sgmcmc.py` |
 | ensembles of a neural potential, intervals of observables (2212.07959) | `RadialPotential`, ... | `potentials.py` |
 """
 
 from .annealing import Annealed, AnnealInfo, Annealing, Particles
+from .autonomous import (
+    AbstractStill,
+    Affine,
+    FunnelField,
+    GradientField,
+    Hastened,
+    NeuralField,
+    Phase,
+    PlanarPoisson,
+    TwoLayer,
+    TwoLayerGradient,
+    UnderdampedField,
+)
 from .chains import Chains, ChainsInfo, Sampled, Starts, WarmUp, judge, sample_chains
 from .diagnostics import chain_estimate, ess_bulk, ess_mean, ess_tail, pareto_khat, rhat
+from .ebm import (
+    AbstractMoves,
+    AbstractNegative,
+    AllMove,
+    Contrastive,
+    EnergyData,
+    EnergyDensity,
+    EnergyInfo,
+    EnergyState,
+    EnergyTraining,
+    JarzynskiWalkers,
+    Persistent,
+    SomeMove,
+    TrainedEnergy,
+    Walkers,
+)
 from .evidence import Evidence, Tally, ancestral_variance, evidence, tally
 from .kernels import (
     GHMC,
@@ -36,6 +71,9 @@ from .kernels import (
     Walker,
 )
 from .movers import AbstractMover, Invariant, Jarzynski, unadjusted
+from .neis import NEIS, Averaged, NEISInfo, NEISProblem, NEISState, NEISValue, neis, orbit_average
+from .neis_training import AssistedStarts, SecondMoment, Trained, queries, train_field
+from .orbits import AbstractHorizon, FiniteTime, InfiniteTime, Orbits, orbits
 from .potentials import (
     ForceLikelihood,
     Interval,
@@ -58,6 +96,7 @@ from .repellent import (
     simple_walk,
     transition_matrix,
 )
+from .replicates import Replicates, ReplicatesInfo, ReplicatesState
 from .sgmcmc import (
     SGHMC,
     SGLD,
@@ -75,47 +114,88 @@ __all__ = [
     "GHMC",
     "HMC",
     "MALA",
+    "NEIS",
     "SGHMC",
     "SGLD",
     "ULA",
+    "AbstractHorizon",
     "AbstractKernel",
     "AbstractMover",
+    "AbstractMoves",
+    "AbstractNegative",
     "AbstractSchedule",
     "AbstractStepSize",
+    "AbstractStill",
     "Adaptive",
+    "Affine",
+    "AllMove",
     "AnnealInfo",
     "Annealed",
     "Annealing",
+    "AssistedStarts",
+    "Averaged",
     "Chain",
     "Chains",
     "ChainsInfo",
     "Constant",
+    "Contrastive",
     "Draws",
+    "EnergyData",
+    "EnergyDensity",
+    "EnergyInfo",
+    "EnergyState",
+    "EnergyTraining",
     "Evidence",
+    "FiniteTime",
     "ForceLikelihood",
     "Foreign",
     "FromBlackjax",
+    "FunnelField",
+    "GradientField",
+    "Hastened",
     "HistoryDriven",
+    "InfiniteTime",
     "Interval",
     "Invariant",
     "Jarzynski",
+    "JarzynskiWalkers",
     "Ladder",
     "Move",
+    "NEISInfo",
+    "NEISProblem",
+    "NEISState",
+    "NEISValue",
+    "NeuralField",
     "Occupation",
+    "Orbits",
     "Particles",
+    "Persistent",
+    "Phase",
+    "PlanarPoisson",
     "Polynomial",
     "Posterior",
     "RMSProp",
     "RadialPotential",
     "RandomWalk",
+    "Replicates",
+    "ReplicatesInfo",
+    "ReplicatesState",
     "Sampled",
+    "SecondMoment",
     "SelfRepellent",
+    "SomeMove",
     "Starts",
     "Tally",
     "Tempered",
     "Tempering",
+    "Trained",
+    "TrainedEnergy",
+    "TwoLayer",
+    "TwoLayerGradient",
     "Underdamped",
+    "UnderdampedField",
     "Walker",
+    "Walkers",
     "WarmUp",
     "ancestral_variance",
     "asymptotic_covariance",
@@ -131,14 +211,19 @@ __all__ = [
     "independent_variance",
     "judge",
     "metropolis_walk",
+    "neis",
+    "orbit_average",
+    "orbits",
     "pareto_khat",
     "propagate",
+    "queries",
     "reversible_chain",
     "rhat",
     "sample_chains",
     "simple_walk",
     "stationary_covariance",
     "tally",
+    "train_field",
     "transition_matrix",
     "unadjusted",
 ]

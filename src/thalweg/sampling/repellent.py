@@ -234,7 +234,7 @@ class SelfRepellent(AbstractWalk):
         "2305.05097",
         2023,
         "kernel K[x], V(alpha)",
-        "reproduced",
+        "checked",
     )
 
     def move(self, chain, repulsion, node, u):

@@ -272,7 +272,7 @@ class SGLD(AbstractStochasticGradient):
         "2212.07959",
         2022,
         "SGLD and pSGLD with polynomial steps",
-        "reproduced",
+        "checked",
     )
     preconditioner: RMSProp | None = None
 

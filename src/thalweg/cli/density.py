@@ -1,0 +1,213 @@
+"""`thalweg sample-density`: draws and log Z of a log density in a Python file.
+
+Answers    which function, base, kernel and number of particles do the words stand for, and how did the runs end
+Writes     run.json (options, status, evidence), draws.npz (x, log_prob, log_w, replicate), checkpoints/
+Method     sequential Monte Carlo from a Gaussian base, several independent runs together; log Z from all of them
+"""
+
+import importlib.util
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import InputError, choose
+from .rundir import DENSITY, RunDir
+
+KERNELS = ("hmc", "mala", "random-walk")
+# Rungs after which a ladder has gone wrong.
+MOST = 2000
+
+
+@dataclass(frozen=True)
+class DensityOptions:
+    """The options of `sample-density`."""
+
+    density: str
+    dim: str
+    particles: int = 1000
+    replicates: int = 4
+    kernel: str = "hmc"
+    step: float = 0.3
+    moves: int = 2
+    share: float = 0.9
+    base_mean: float = 0.0
+    base_std: float = 3.0
+    seed: int = 0
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """`5` or `4,3`: the shape of one point.
+
+    Raises:
+        InputError: for anything else.
+    """
+    try:
+        shape = tuple(int(n) for n in text.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise InputError(f"--dim is {text!r}; expected a number of at least 1, or several separated by commas")
+    return shape
+
+
+def load_function(spec: str):
+    """The function that `FILE.py:NAME` names; running the file is what it is for.
+
+    Raises:
+        InputError: for a file that is not there or fails, or a name that is no function in it.
+    """
+    file, _, name = spec.rpartition(":")
+    if not file or not name:
+        raise InputError(f"{spec!r}: expected FILE.py:FUNCTION, such as target.py:log_prob")
+    path = Path(file)
+    if not path.is_file():
+        raise InputError(f"there is no file {file}; expected a Python file that defines {name}(x)")
+    found = importlib.util.spec_from_file_location(path.stem, path)
+    if found is None or found.loader is None:
+        raise InputError(f"{file} is no Python file; expected one that defines {name}(x)")
+    module = importlib.util.module_from_spec(found)
+    try:
+        found.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"{file} failed as it was run: {type(error).__name__}: {error}") from error
+    if not callable(getattr(module, name, None)):
+        functions = sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
+        raise InputError(f"{file} has no function {name}; it has {', '.join(functions) or 'none'}")
+    return getattr(module, name)
+
+
+def prepare(options: DensityOptions):
+    """The method, the problem and the key.
+
+    Raises:
+        InputError: for a bad option, or a log density that cannot be evaluated at the base's mean.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    from ..problems import Density, Normal, check
+    from ..sampling import HMC, MALA, Adaptive, Annealing, Invariant, RandomWalk, Replicates, Tempering
+
+    choose("kernel", options.kernel, KERNELS)
+    for name, value in (("particles", options.particles - 1), ("replicates", options.replicates)):
+        if value < 1:
+            raise InputError(f"--{name} is {getattr(options, name)}; expected at least {2 if name[0] == 'p' else 1}")
+    for name, value in (("step", options.step), ("base-std", options.base_std)):
+        if not 0 < value < float("inf"):
+            raise InputError(f"--{name} is {value:g}; expected a positive number")
+    shape = parse_shape(options.dim)
+    target = Density(load_function(options.density), shape)
+    base = Normal(jnp.full(shape, options.base_mean), options.base_std)
+    check(target, base.mean, options.density)
+    step = jnp.asarray(options.step)
+    made = {"hmc": lambda: HMC(step_size=step, leaps=4), "mala": lambda: MALA(step_size=step)}  # type: ignore  # `gradients` is a property of HMC
+    kernel = made.get(options.kernel, lambda: RandomWalk(step_size=step))()
+    method = Annealing(Invariant(kernel, options.moves), Adaptive(options.share), options.particles)
+    return Replicates(method, options.replicates), Tempering(base, target), jax.random.key(options.seed)
+
+
+def begin(options: DensityOptions, out: Path, *, overwrite: bool) -> RunDir:
+    """A new run directory, with the file's own place so that the run can be resumed from anywhere."""
+    file, _, name = options.density.rpartition(":")
+    place = f"{Path(file).resolve()}:{name}" if Path(file).is_file() else options.density
+    record = {"options": asdict(options) | {"density": place}, "status": "running"}
+    return RunDir.create(out, record, overwrite=overwrite, kind=DENSITY)
+
+
+def reopen(path: Path) -> tuple[RunDir, DensityOptions]:
+    """The run to go on with, and its options."""
+    run = RunDir.open(path, kind=DENSITY)
+    return run, DensityOptions(**run.options)
+
+
+def sample_density(run: RunDir, options: DensityOptions, *, quiet: bool, level: float) -> dict[str, Any]:
+    """Run to the end, write draws and evidence, and say how it went.
+
+    Raises:
+        InputError: for a bad option; StatusError for a NaN in the log density; Interrupted on Ctrl-C.
+    """
+    import jax
+
+    from ..core import Status, StatusError, progress_bar, run_chunks, succeeded
+
+    method, problem, key = prepare(options)
+    if not 0 < level < 1:
+        raise InputError(f"--level is {level:g}; expected a number between 0 and 1")
+    began, cost = time.monotonic(), _cost(method)
+    with progress_bar(f"log Z of {Path(options.density).name}", quiet=quiet) as progress:
+        result = run_chunks(
+            method, problem, steps=MOST, key=key, chunk=1, directory=run.checkpoints, save_seconds=2.0,
+            resume=run.can_resume(), progress=progress,
+        )  # fmt: skip
+    if bool(result.status == Status.nonfinite):
+        run.update(status=Status[result.status])
+        raise StatusError(f"{options.density}: {Status[result.status]}", result)
+    value = result.value
+    evidence = value.evidence()
+    # A run that ended badly taints what was made of all of them.
+    status = evidence.status if bool(succeeded(result.status)) else result.status
+    trusted = bool(succeeded(status))
+    x, log_w = np.asarray(value.cloud.x), np.asarray(value.cloud.log_w + (value.tally.log_z)[:, None])
+    log_prob = np.asarray(jax.vmap(jax.vmap(problem.target.log_prob))(value.cloud.x))
+    flat = x.reshape(-1, *x.shape[2:])
+    log_w = log_w.ravel().astype(float) - log_w.max()
+    log_w -= np.log(np.exp(log_w).sum())
+    w = np.exp(log_w)
+    mean = np.tensordot(w, flat, 1)
+    std = np.sqrt(np.tensordot(w, (flat - mean) ** 2, 1))
+    summary = {
+        "run": str(run.path),
+        "trusted": trusted,
+        "status": Status[status],
+        "log_z": float(evidence.log_z.mean),
+        "log_z_stderr": float(evidence.log_z.stderr),
+        "interval": list(evidence.interval(level)) if trusted else None,
+        "level": level,
+        "run_stderr": float(evidence.run_stderr),
+        "replicate_stderr": float(evidence.replicate_stderr),
+        "replicates": [float(z) for z in np.asarray(value.tally.log_z)],
+        "ess": float(evidence.ess),
+        "khat": float(evidence.khat),
+        "rungs": int(result.num_steps),
+        "acceptance": [float(a) for a in np.asarray(result.info.each.accept)[-1]],
+        "mean": mean.tolist(),
+        "std": std.tolist(),
+        "gradients": int(result.num_steps) * options.replicates * options.particles * cost,
+        "seconds": round(time.monotonic() - began, 3),
+    }
+    _write(run, flat, log_prob.ravel(), log_w, options)
+    run.update(status="done", evidence=summary)
+    return summary
+
+
+def _cost(replicates) -> int:
+    return replicates.method.mover.cost()
+
+
+def _write(run, x, log_prob, log_w, options):
+    from .files import write_samples
+
+    which = np.repeat(np.arange(options.replicates), options.particles)
+    write_samples(run.path / "draws.npz", x, {"log_prob": log_prob, "log_w": log_w, "replicate": which}, None)
+
+
+def show(summary: dict[str, Any]) -> None:
+    """The answer, or why there is none."""
+    if summary["trusted"]:
+        low, high = summary["interval"]
+        print(f"log Z = {summary['log_z']:.4f} ± {summary['log_z_stderr']:.2g}", end="")
+        print(f", {100 * summary['level']:.0f} % interval [{low:.4f}, {high:.4f}]")
+    else:
+        print(f"log Z REFUSED ({summary['log_z']:.4g} would be the estimate): {summary['status']}")
+    spread = "one run" if len(summary["replicates"]) == 1 else f"spread of runs {summary['replicate_stderr']:.2g}"
+    print(f"errors: the runs' own {summary['run_stderr']:.2g}, {spread}; ESS {summary['ess']:.0f}", end="")
+    print(f", k-hat {summary['khat']:.2f}, {summary['rungs']} rungs, {summary['gradients']} gradients")
+    mean, std = np.ravel(summary["mean"]), np.ravel(summary["std"])
+    for i in range(min(len(mean), 8)):
+        print(f"x[{i}]  mean {mean[i]:.4g}  sd {std[i]:.4g}")
+    if len(mean) > 8:
+        print(f"... {len(mean) - 8} more coordinates in draws.npz")
+    print(f"{summary['run']}/draws.npz")
