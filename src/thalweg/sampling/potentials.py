@@ -36,7 +36,7 @@ paper = Paper(
     "2212.07959",
     2022,
     "SGLD and pSGLD with polynomial steps",
-    "reproduced",
+    "checked",
 )
 
 # Above this the chains have not met.
