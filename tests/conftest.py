@@ -1,6 +1,7 @@
 """One environment for all tests: CPU, four devices, checked shapes, remembered compilations."""
 
 import gc
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -12,10 +13,13 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Sharding is tested on four host devices, so that it needs no special machine.
 flags = [f for f in os.environ.get("XLA_FLAGS", "").split() if "host_platform_device_count" not in f]
-os.environ["XLA_FLAGS"] = " ".join([*flags, "--xla_force_host_platform_device_count=4"])
-# Most of a test's time is compilation, and most compilations do not change from one run to the next.
+# Most of a test's time is compilation: half of the optimisation takes half of the time, and small shapes run as fast.
+level = [] if any("optimization_level" in f for f in flags) else ["--xla_backend_optimization_level=1"]
+os.environ["XLA_FLAGS"] = " ".join([*flags, *level, "--xla_force_host_platform_device_count=4"])
+# Most compilations do not change from one run to the next.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+# The small ones too: an operation outside `jit` is compiled for every shape, and there are thousands.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # No test opens a window.
 os.environ.setdefault("MPLBACKEND", "agg")
 
@@ -35,15 +39,25 @@ if os.environ.get("THALWEG_TYPECHECK", "1") != "0":
 # jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def bounded_memory():
-    """Compiled functions are never dropped by themselves, and a suite of them fills a small machine.
+# Mappings that the kernel allows a process (65 530 by default), and tests between two looks at them.
+MAPPINGS, OFTEN = 30_000, 10
+tests_since = itertools.count(1)
 
-    After a module that leaves the worker above 3 GiB they are; the cache on disk gives back what is asked for again.
+
+@pytest.fixture(autouse=True)
+def bounded_memory():
+    """Compiled functions are never dropped by themselves; a suite of them fills a machine, and before that its maps.
+
+    Each takes several mappings of memory, and a compiler that is refused one takes the process with it. Above a quarter
+    of the machine's memory, or half of the mappings, they are dropped; the cache on disk gives back what is asked for
+    again.
     """
     yield
-    pages = Path("/proc/self/statm")
-    if pages.exists() and int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > 3 * 2**30:
+    statm, maps = Path("/proc/self/statm"), Path("/proc/self/maps")
+    if next(tests_since) % OFTEN or not statm.exists():
+        return
+    full = int(statm.read_text().split()[1]) > os.sysconf("SC_PHYS_PAGES") / 4
+    if full or maps.read_bytes().count(b"\n") > MAPPINGS:
         jax.clear_caches()
         gc.collect()
 

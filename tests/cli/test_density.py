@@ -81,7 +81,7 @@ def test_a_killed_run_resumes_to_the_same_bits(answered, thalweg, file, monkeypa
 
     calls = []
 
-    def interrupting(label, *, quiet=False):
+    def interrupting(label, **how):
         import contextlib
 
         @contextlib.contextmanager
@@ -115,7 +115,7 @@ def test_a_refusal_is_status_one_and_says_why(thalweg, file):
 
 def test_what_another_command_made_is_refused(answered, bad):
     _, out = answered
-    assert "made by `thalweg sample-density`" in bad("report", out)
+    assert "made by `thalweg sample-density`" in bad("sample", out)
 
 
 @pytest.mark.parametrize(
@@ -145,3 +145,39 @@ def test_bad_input(words, message, bad, file):
 
 def test_shapes():
     assert made.parse_shape("4,3") == (4, 3)
+
+
+def test_a_report_of_the_run(answered, thalweg, bad):
+    done, out = answered
+    shown = thalweg("report", out, "--json")
+    assert shown.status == 0, shown.err
+    assert shown.json["log_z"] == done.json["log_z"]
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert f"log Z = {done.json['log_z']:.4f}" in page
+    assert page.count("<svg") == 5
+    assert "--particles 200" in page
+    assert "--sde is for the page of a transport" in bad("report", out, "--sde", "0.1")
+
+
+def test_a_report_of_a_run_without_an_answer(answered, bad, tmp_path):
+    import shutil
+
+    _, out = answered
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    (copy / "draws.npz").write_bytes(b"no archive")
+    assert "missing or damaged" in bad("report", copy)
+    record = json.loads((copy / "run.json").read_text())
+    del record["evidence"]
+    (copy / "run.json").write_text(json.dumps(record))
+    assert "has no answer yet" in bad("report", copy)
+
+
+def test_a_file_that_has_changed_is_not_resumed(thalweg, bad, tmp_path):
+    file = tmp_path / "target.py"
+    file.write_text(FILE)
+    assert thalweg("sample-density", f"{file}:log_prob", *WORDS, "--out", tmp_path / "run").status == 0
+    file.write_text(FILE.replace("4.0", "9.0"))
+    assert "has changed since the run began" in bad("sample-density", "--resume", tmp_path / "run")
+    file.unlink()
+    assert "there is no file" in bad("sample-density", "--resume", tmp_path / "run")

@@ -7,7 +7,8 @@ import optax
 import pytest
 
 from tests.core.test_fit import Line, Squares, batches, poisoned
-from thalweg.core import CheckpointError, Fit, InputError, Interrupted, Status, progress_bar, run_chunks
+from tests.core.test_method import Heron
+from thalweg.core import CheckpointError, Fit, InputError, Interrupted, Status, progress_bar, run_chunks, solve
 
 KEY = jax.random.key(5)
 
@@ -72,8 +73,30 @@ def test_progress_tells_loss_rate_and_time_left(capsys):
         trained(16, progress=progress)
     said = capsys.readouterr()
     assert said.out == ""
-    assert "step 16/16" in said.err
+    assert "step 16 of 16" in said.err
     assert "loss" in said.err
     assert "steps/s" in said.err
     with progress_bar("fit", quiet=True) as progress:
         assert progress is None
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 50])
+def test_an_iteration_stops_at_the_step_at_which_it_converged(chunk, tmp_path):
+    alone = solve(Heron(), jnp.asarray(7.0), max_steps=50, key=KEY)
+    told = []
+    cut = run_chunks(
+        Heron(), jnp.asarray(7.0), steps=50, key=KEY, until=True, chunk=chunk, directory=tmp_path, save_seconds=0.0,
+        progress=lambda step, steps, seconds, last: told.append(step),
+    )  # fmt: skip
+    taken = int(alone.num_steps)
+    assert cut.status == alone.status == Status.converged
+    assert int(cut.num_steps) == told[-1] == taken < 50
+    assert told == [*range(chunk, taken, chunk), taken]
+    np.testing.assert_array_equal(cut.value, alone.value)
+    again = run_chunks(
+        Heron(), jnp.asarray(7.0), steps=50, key=KEY, until=True, chunk=chunk, directory=tmp_path, resume=True
+    )
+    assert int(again.num_steps) == taken
+    assert again.status == Status.converged
+    short = run_chunks(Heron(), jnp.asarray(7.0), steps=2, key=KEY, until=True, chunk=chunk)
+    assert short.status == Status.max_steps

@@ -189,3 +189,6 @@ def test_no_steps_is_init(key):
     result = run(Walk(), jnp.zeros(2), steps=0, key=key)
     np.testing.assert_array_equal(result.value, start(Walk(), jnp.zeros(2), key=key).state)
     assert result.status == Status.finished
+    result = solve(Walk(), jnp.zeros(2), max_steps=0, key=key, throw=False)
+    assert result.status == Status.max_steps
+    assert result.info.change.shape == (0,)

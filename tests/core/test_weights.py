@@ -16,6 +16,7 @@ from thalweg.core import (
     Weighted,
     ess,
     estimate,
+    log_mean,
 )
 
 LOG_W = jnp.log(jnp.asarray([0.5, 0.02, 0.2, 0.03, 0.25])) + 700.0  # an offset that would overflow
@@ -93,3 +94,10 @@ def test_estimates():
 def test_rows_and_weights_must_agree():
     with pytest.raises(InputError, match=r"4\] points and 5 weights"):
         Weighted(jnp.zeros((4, 2)), LOG_W)
+
+
+def test_the_log_of_a_mean_weight_survives_any_offset():
+    log_w = jnp.array([0.3, -1.2, 0.9, -jnp.inf])
+    exact = float(jnp.log(jnp.mean(jnp.exp(log_w))))
+    assert float(log_mean(log_w + 600.0)) == pytest.approx(600 + exact, rel=1e-6)
+    assert float(log_mean(jnp.full(3, -jnp.inf))) == -jnp.inf

@@ -20,7 +20,7 @@ def test_the_known_normalisation_is_that_of_the_energy(x64):
 
 
 def test_whitened_digits_are_white():
-    train, held, _ = ebm.whitened()
+    train, held, _ = ebm.whitened("digits")
     assert train.shape[1] == held.shape[1] == 64
     np.testing.assert_allclose(np.cov(np.asarray(train, np.float64).T), np.eye(64), atol=1e-4)
     assert abs(float(jnp.mean(held**2)) - 1) < 0.1

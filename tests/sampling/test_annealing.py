@@ -21,8 +21,8 @@ SHIFTED = Density(lambda x: TARGET.log_prob(x) + 2.5, (2,), jnp.asarray(2.5))
 PROBLEM = Tempering(Normal(jnp.asarray([0.3, 0.2]), 3.0), SHIFTED)
 METHODS = {
     "ais": Annealing(Invariant(MALA(0.2), tuning=0.0), Ladder.power(20, 2.0), 200, resampler=None),
-    "smc": Annealing(Invariant(HMC(0.4, 3)), Adaptive(0.8), 300),
-    "smc-multinomial": Annealing(Invariant(HMC(0.4, 3)), Adaptive(0.8), 300, Multinomial()),
+    "smc": Annealing(Invariant(HMC(0.4, leaps=3)), Adaptive(0.8), 300),
+    "smc-multinomial": Annealing(Invariant(HMC(0.4, leaps=3)), Adaptive(0.8), 300, Multinomial()),
     "random-walk": Annealing(Invariant(RandomWalk(1.0), moves=3), Adaptive(0.8), 300),
     "jarzynski": Annealing(Jarzynski(0.03), Ladder.power(40, 2.0), 200, resampler=None),
     "jarzynski-resampled": Annealing(Jarzynski(0.03), Ladder.power(40, 2.0), 200),
@@ -81,7 +81,7 @@ def test_the_weighted_cloud_has_the_moments_of_the_target(key):
 )
 def test_known_answers(target, spread, key):
     problem = Tempering(Normal(jnp.zeros(target.event), spread), target)
-    method = Annealing(Invariant(HMC(0.2, 6), moves=2), Adaptive(0.8), 500)
+    method = Annealing(Invariant(HMC(0.2, leaps=6), moves=2), Adaptive(0.8), 500)
     found = many(method, problem, key, 8).value.evidence()
     assert found.status == Status.converged
     assert_z(float(found.log_z.mean), float(target.log_z), float(found.log_z.stderr), max_stderr=0.2)

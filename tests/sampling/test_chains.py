@@ -15,7 +15,7 @@ TARGET = gaussian(jnp.asarray([3.0, -40.0]), jnp.asarray([[0.04, 0.5], [0.5, 100
 X0 = jnp.asarray([3.0, -40.0]) + jnp.asarray([0.3, 15.0]) * jnp.asarray([[1.0, 1], [-1, 1], [1, -1], [-1, -1.5]])
 
 
-@pytest.mark.parametrize("kernel", [HMC(1.0, 6), MALA(5.0)], ids=["hmc", "mala"])
+@pytest.mark.parametrize("kernel", [HMC(1.0, leaps=6), MALA(5.0)], ids=["hmc", "mala"])
 def test_from_a_bad_step_to_good_draws(kernel, key):
     found = sample_chains(TARGET, kernel, X0, draws=800, warmup=400, key=key, max_rhat=1.05)
     assert abs(float(found.accept) - kernel.target) < 0.15
@@ -30,7 +30,7 @@ def test_from_a_bad_step_to_good_draws(kernel, key):
 def test_a_real_posterior(key):
     target = posterior("diabetes")
     x0 = 0.3 * jax.random.normal(key, (4, 11))
-    found = sample_chains(target, HMC(0.05, 10), x0, draws=500, warmup=400, key=key, max_rhat=1.05)
+    found = sample_chains(target, HMC(0.05, leaps=10), x0, draws=500, warmup=400, key=key, max_rhat=1.05)
     seen = found.expectation(lambda x: x)
     assert_z(np.asarray(seen.mean), np.asarray(target.mean), np.asarray(seen.stderr), max_stderr=0.1)
 
@@ -47,13 +47,13 @@ def test_chains_in_two_wells_are_refused(key):
     apart = gaussian(jnp.zeros(1), jnp.ones((1, 1)))
     wells = Density(lambda x: jnp.logaddexp(apart.log_prob(x - 20), apart.log_prob(x + 20)), (1,))
     x0 = jnp.asarray([[-20.0], [20.0], [20.0], [-20.0]])
-    found = sample_chains(wells, HMC(0.5, 4), x0, draws=200, warmup=100, key=key, throw=False)
+    found = sample_chains(wells, HMC(0.5, leaps=4), x0, draws=200, warmup=100, key=key, throw=False)
     assert found.status == Status.unmixed
     assert float(found.rhat[0]) > 1.5
     with pytest.raises(StatusError, match="disagree"):
         found.expectation(lambda x: x)
     with pytest.raises(StatusError, match="disagree"):
-        sample_chains(wells, HMC(0.5, 4), x0, draws=200, warmup=100, key=key)
+        sample_chains(wells, HMC(0.5, leaps=4), x0, draws=200, warmup=100, key=key)
 
 
 def test_a_density_without_an_integral_is_noticed(key):

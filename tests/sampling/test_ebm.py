@@ -285,7 +285,7 @@ def test_a_collapse_and_a_nan_are_reported(key):
 def test_bad_input_is_refused_in_one_line(key):
     cases = [
         (lambda: EnergyData(DATA[:0], EXACT), "N of at least 1"),
-        (lambda: EnergyData(DATA[:, :1], EXACT), r"shape \(1,\), the base \(2,\)"),
+        (lambda: EnergyData(DATA[:, :1], EXACT), r"shape \(2,\), the data \(1,\)"),
         (lambda: EnergyData(DATA, Density(lambda x: -jnp.sum(x**2), (2,))), "no known log_z"),
         (lambda: EnergyData(DATA, EXACT, batch=301), "expected 1 to 300"),
         (lambda: AllMove(0.0), "more than 0"),

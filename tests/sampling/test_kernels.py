@@ -23,15 +23,15 @@ TARGET = Mixture(
 NOMINAL = {
     "RandomWalk": RandomWalk(0.8),
     "MALA": MALA(0.15),
-    "HMC": HMC(0.35, 4),
-    "GHMC": GHMC(0.25, 1.5),
+    "HMC": HMC(0.35, leaps=4),
+    "GHMC": GHMC(0.25, friction=1.5),
     "scaled": MALA(0.3, jnp.asarray([0.6, 0.9])),
 }
 STRESSED = {
     "RandomWalk": RandomWalk(1.6),
     "MALA": MALA(0.6),
-    "HMC": HMC(0.95, 3),
-    "GHMC": GHMC(1.0, 1.0),
+    "HMC": HMC(0.95, leaps=3),
+    "GHMC": GHMC(1.0, friction=1.0),
 }
 
 
@@ -93,7 +93,7 @@ def test_ula_of_a_gaussian_has_the_known_variance(key):
 
 def test_underdamped_positions_of_a_gaussian_are_exact(key):
     density = Density(lambda x: -0.5 * jnp.sum((x - 1) ** 2) / 0.25, (1,))
-    x, _ = moved(Underdamped(0.5, 1.5), density, jnp.ones((WALKERS, 1)), key)
+    x, _ = moved(Underdamped(0.5, friction=1.5), density, jnp.ones((WALKERS, 1)), key)
     assert_z(float(x.var()), 0.25, 0.25 * np.sqrt(2 / WALKERS))
 
 
@@ -133,7 +133,7 @@ def test_the_edge_of_a_support_is_no_mistake(key):
 
 def test_a_step_far_too_large_is_divergent(key):
     density = Density(lambda x: -jnp.sum(x**4), (2,))
-    _, (accept, _, divergent) = moved(HMC(1.0, 5), density, jnp.ones((50, 2)), key)
+    _, (accept, _, divergent) = moved(HMC(1.0, leaps=5), density, jnp.ones((50, 2)), key)
     assert float(accept.mean()) < 0.05
     assert int(divergent.sum()) > 0
 
@@ -154,8 +154,8 @@ def test_nuts_of_blackjax(key):
         (lambda: ULA(0.0), "step_size"),
         (lambda: MALA(jnp.nan), "step_size"),
         (lambda: RandomWalk(1.0, jnp.asarray([1.0, -1.0])), "scale"),
-        (lambda: HMC(0.1, 0), "leaps"),
-        (lambda: Underdamped(0.1, -1.0), "friction"),
+        (lambda: HMC(0.1, leaps=0), "leaps"),
+        (lambda: Underdamped(0.1, friction=-1.0), "friction"),
     ],
 )
 def test_bad_input(make, message):

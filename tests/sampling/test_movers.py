@@ -54,7 +54,7 @@ def test_tuning_follows_the_acceptance_and_the_spread(key):
     from thalweg.sampling import Tempering
 
     problem = Tempering(Normal(jnp.zeros(2), jnp.asarray([3.0, 3.0])), NEW)
-    mover = Invariant(HMC(0.01, 2, jnp.ones(2)), moves=2)
+    mover = Invariant(HMC(0.01, jnp.ones(2), leaps=2), moves=2)
     x = NEW.sample(key, 500)
     beta = jnp.asarray(1.0)
     _, log_w, _, broken, kernel = eqx.filter_jit(mover)(problem, mover.kernel, x, beta, beta, key=key)
@@ -63,7 +63,7 @@ def test_tuning_follows_the_acceptance_and_the_spread(key):
     assert float(kernel.step_size) > 0.01
     np.testing.assert_allclose(kernel.scale, jnp.std(x, axis=0), rtol=1e-5)
     assert mover.cost() == 1 + 2 * 2
-    still = Invariant(HMC(0.01, 2, jnp.ones(2)), tuning=0.0)
+    still = Invariant(HMC(0.01, jnp.ones(2), leaps=2), tuning=0.0)
     assert float(still(problem, still.kernel, x, beta, beta, key=key)[4].step_size) == pytest.approx(0.01)
 
 

@@ -250,7 +250,7 @@ def test_bad_input():
         NEIS(TURN, FiniteTime(0.0, 10), 0)
     with pytest.raises(InputError, match=r"Density cannot be drawn from exactly"):
         NEISProblem(Density(lambda x: -jnp.sum(x**4), (2,)), MIXTURE)
-    with pytest.raises(InputError, match=r"base has points of shape \(2,\), target \(3,\)"):
+    with pytest.raises(InputError, match=r"base has points of shape \(2,\), the target \(3,\)"):
         NEISProblem(BASE, Normal(jnp.zeros(3)))
     wide = NeuralField(lambda t, x: jnp.ones(3))
     with pytest.raises(InputError, match=r"NeuralField gives \(3,\) at a point of shape \(2,\)"):

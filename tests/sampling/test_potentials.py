@@ -172,7 +172,7 @@ def test_bad_input():
         RadialPotential.of(X, F[1:], 5)
     with pytest.raises(InputError, match=r"not finite; leave those"):
         RadialPotential.of(X, F.at[0, 0, 0].set(jnp.inf), 5)
-    with pytest.raises(InputError, match=r"sigma_scale=0.0\): expected a finite number above 0"):
+    with pytest.raises(InputError, match=r"sigma_scale=0\): expected more than 0"):
         ForceLikelihood(MODEL, 0.0)
     with pytest.raises(InputError, match=r"four draws or more"):
         credible_interval(jnp.ones((3, 3, 2)))

@@ -10,7 +10,7 @@ from thalweg.problems import Density, Normal, two_modes
 from thalweg.sampling import HMC, Adaptive, Annealing, Invariant, Ladder, Replicates, Tempering
 
 PROBLEM = Tempering(Normal(jnp.asarray([0.3, 0.2]), 3.0), two_modes())
-METHOD = Annealing(Invariant(HMC(0.4, 2)), Adaptive(0.95), 40)
+METHOD = Annealing(Invariant(HMC(0.4, leaps=2)), Adaptive(0.95), 40)
 
 
 def test_all_end_and_those_that_have_ended_wait(key):
@@ -32,7 +32,7 @@ def test_all_end_and_those_that_have_ended_wait(key):
 def test_the_failure_of_one_is_said_when_all_have_ended(key):
     """Zero to the left: some clouds of two particles start all on that side."""
     half = Density(lambda x: jnp.where(x[0] > 0, -0.5 * jnp.sum(x**2), -jnp.inf), (2,))
-    method = Replicates(Annealing(Invariant(HMC(0.4, 2), tuning=0.0), Ladder.power(4), 2), 16)
+    method = Replicates(Annealing(Invariant(HMC(0.4, leaps=2), tuning=0.0), Ladder.power(4), 2), 16)
     found = solve(method, Tempering(Normal(jnp.zeros(2)), half), max_steps=10, key=key, throw=False)
     assert not bool(succeeded(found.status))
     statuses = np.asarray(eqx.filter_vmap(lambda s: s == Status.converged)(found.state.state.statuses))

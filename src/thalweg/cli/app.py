@@ -111,7 +111,6 @@ def fit(
         gamma=gamma, coupling=coupling, net=net, width=width, depth=depth, steps=steps, batch=batch, lr=lr, ema=ema,
         clip=clip, drop=drop, held_out=held_out, seed=seed, devices=devices, chunk=chunk,
     )  # fmt: skip
-    given = {name: value for name, value in given.items() if value is not None}
     run, made = _begin(given, out, overwrite, resume)
     from .fit import train
 
@@ -173,27 +172,34 @@ def sample(
 
 @app.command()
 def report(
-    run: Run,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Made by `thalweg fit` or `thalweg sample-density`.")],
     out: Annotated[Path | None, typer.Option("--out", help="The page; RUN/report.html by default.")] = None,
-    sde: Annotated[
-        float, typer.Option("--sde", metavar="EPS", help="Noise of the SDE that is drawn and certified.")
-    ] = 0.5,
-    steps: Steps = 100,
-    tolerance: Annotated[float, typer.Option("--tolerance", help="How many times the floor a distance may be.")] = 1.25,
-    most: Annotated[int, typer.Option("--most", help="Points of each kind in a distance.")] = 1000,
-    seed: Seed = 0,
+    sde: Annotated[float | None, _option("--sde", "Noise of the SDE that is drawn and certified.", "0.5")] = None,
+    steps: Annotated[int | None, _option("--steps", "Fixed steps from t = 0 to 1.", "100")] = None,
+    tolerance: Annotated[
+        float | None, _option("--tolerance", "How many times the floor a distance may be.", "1.25")
+    ] = None,
+    most: Annotated[int | None, _option("--most", "Points of each kind in a distance.", "1000")] = None,
+    seed: Annotated[int | None, _option("--seed", "The chance of this command.", "0")] = None,
     json: Json = False,
 ) -> None:
-    """Certify a run on its held-out data, and write one self-contained page."""
-    from . import certificate as certificates
-    from .rundir import RunDir
+    """Write one self-contained page: of a transport, certified on its held-out data; or of a sampled density."""
+    from . import certificate, density
+    from .rundir import DENSITY, RunDir
 
-    made, path = certificates.report(
-        RunDir.open(run), out=out, sde=sde, steps=steps, tolerance=tolerance, most=most, seed=seed
-    )
-    print(made, file=sys.stderr)
+    options = dict(sde=sde, steps=steps, tolerance=tolerance, most=most, seed=seed)
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    opened = RunDir.open(run, kind=None)
+    if opened.record["kind"] == DENSITY:
+        if given:
+            raise _input(f"--{next(iter(given))} is for the page of a transport; {run} is a sampled density, drop it")
+        found, path = density.report(opened, out)
+    else:
+        made, path = certificate.report(opened, out=out, **given)
+        found = made.as_dict()
+        print(made, file=sys.stderr)
     if json:
-        print_json(made.as_dict())
+        print_json(found)
     else:
         print(path)
 
@@ -253,25 +259,20 @@ def sample_density(
     """
     from . import density as made
 
-    given: dict[str, Any] = dict(
+    given = dict(
         density=density, dim=dim, particles=particles, replicates=replicates, kernel=kernel, step=step, moves=moves,
         share=share, base_mean=base_mean, base_std=base_std, seed=seed,
     )  # fmt: skip
-    given = {name: value for name, value in given.items() if value is not None}
+    given = _given(given, out, overwrite, resume)
     if resume is not None:
-        if given or out is not None or overwrite:
-            raise _input("--resume takes its options from the run; give it alone, or start a new run with --out")
-        run, options = made.reopen(resume)
+        run, prepared = made.reopen(resume)
     else:
         for name, value in (("FILE.py:FUNCTION", density), ("--dim", dim), ("--out", out)):
             if value is None:
                 raise _input(f"sample-density needs {name} (or --resume RUN, to go on with a run)")
-        options = made.DensityOptions(**given)
-        made.prepare(options)
-        run = made.begin(options, Path(str(out)), overwrite=overwrite)
-        run, options = made.reopen(run.path)
+        run, prepared = made.begin(made.DensityOptions(**given), Path(str(out)), overwrite=overwrite)
     with Resumable(run.path, json, "sample-density"):
-        summary = made.sample_density(run, options, quiet=quiet, level=level)
+        summary = made.sample_density(run, prepared, quiet=quiet, level=level)
     if json:
         print_json(summary)
     else:
@@ -360,18 +361,24 @@ def _begin(given: dict[str, Any], out: Path | None, overwrite: bool, resume: Pat
     from . import fit as fits
     from .rundir import RunDir
 
+    given = _given(given, out, overwrite, resume)
     if resume is not None:
-        # Options that would silently be ignored are refused.
-        extra = [*given, *(["out"] if out is not None else []), *(["overwrite"] if overwrite else [])]
-        if extra:
-            option = extra[0].replace("_", "-")
-            raise _input(f"--resume takes its options from the run; drop --{option}, or start a new run with --out")
         run = RunDir.open(resume)
         return run, fits.training(fits.FitOptions.of(run.options), fits.reload(run))
     if "target" not in given or out is None:
         missing = "out" if "target" in given else "target"
         raise _input(f"fit needs --{missing} (or --resume RUN, to go on with a run)")
     return fits.start(fits.FitOptions(**given), out, overwrite=overwrite)
+
+
+def _given(options: dict[str, Any], out: Path | None, overwrite: bool, resume: Path | None) -> dict[str, Any]:
+    """The options that were given; none may be beside --resume, where they would silently be ignored."""
+    given = {name: value for name, value in options.items() if value is not None}
+    extra = [*given, *(["out"] if out is not None else []), *(["overwrite"] if overwrite else [])]
+    if resume is not None and extra:
+        option = extra[0].replace("_", "-")
+        raise _input(f"--resume takes its options from the run; drop --{option}, or start a new run with --out")
+    return given
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

@@ -10,7 +10,14 @@ from .rundir import RunDir, dumps
 
 
 def report(
-    run: RunDir, *, out: Path | None, sde: float, steps: int, tolerance: float, most: int, seed: int
+    run: RunDir,
+    *,
+    out: Path | None,
+    sde: float = 0.5,
+    steps: int = 100,
+    tolerance: float = 1.25,
+    most: int = 1000,
+    seed: int = 0,
 ) -> tuple[Any, Path]:
     """The certificate and the path of the page; both are written, whole.
 
@@ -51,7 +58,7 @@ def report(
     record = Record(
         title=run.record["data"]["target"]["name"],
         facts=_facts(run.record),
-        options=_given(run.options),
+        options=given(run.options, vars(FitOptions(target=""))),
         data=run.record["data"],
         versions=run.record["versions"],
         commands=commands(run, sde, seed),
@@ -72,7 +79,7 @@ def report(
 def commands(run: RunDir, sde: float, seed: int) -> list[str]:
     """The lines that make the run, its samples and its page again."""
     fit = ["thalweg", "fit"]
-    for name, value in _given(run.options).items():
+    for name, value in given(run.options, vars(FitOptions(target=""))).items():
         fit += [f"--{name}", str(value)]
     place = shlex.quote(str(run.path))
     return [
@@ -83,9 +90,8 @@ def commands(run: RunDir, sde: float, seed: int) -> list[str]:
     ]
 
 
-def _given(options: dict[str, Any]) -> dict[str, str]:
-    """The options that differ from their defaults, as typed; the target first."""
-    default = vars(FitOptions(target=""))
+def given(options: dict[str, Any], default: dict[str, Any]) -> dict[str, str]:
+    """The options that differ from their defaults, as typed; in the order of `options`."""
     found = {}
     for name, value in options.items():
         if value is not None and value != default[name]:

@@ -1,20 +1,23 @@
 """`thalweg sample-density`: draws and log Z of a log density in a Python file.
 
 Answers    which function, base, kernel and number of particles do the words stand for, and how did the runs end
-Writes     run.json (options, status, evidence), draws.npz (x, log_prob, log_w, replicate), checkpoints/
+Writes     run.json (options, status, evidence), draws.npz (x, log_prob, log_w, replicate), history.json (the rungs),
+           checkpoints/; `thalweg report` makes report.html of them
 Method     sequential Monte Carlo from a Gaussian base, several independent runs together; log Z from all of them
 """
 
+import hashlib
 import importlib.util
+import shlex
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.errors import InputError, choose
-from .rundir import DENSITY, RunDir
+from .rundir import DENSITY, RunDir, dumps
 
 KERNELS = ("hmc", "mala", "random-walk")
 # Rungs after which a ladder has gone wrong.
@@ -79,8 +82,17 @@ def load_function(spec: str):
     return getattr(module, name)
 
 
-def prepare(options: DensityOptions):
-    """The method, the problem and the key.
+class Prepared(NamedTuple):
+    """What the options stand for."""
+
+    options: DensityOptions
+    method: Any
+    problem: Any
+    key: Any
+
+
+def prepare(options: DensityOptions) -> Prepared:
+    """The method, the problem and the key that the options stand for; the user's file is run once, here.
 
     Raises:
         InputError: for a bad option, or a log density that cannot be evaluated at the base's mean.
@@ -103,27 +115,40 @@ def prepare(options: DensityOptions):
     base = Normal(jnp.full(shape, options.base_mean), options.base_std)
     check(target, base.mean, options.density)
     step = jnp.asarray(options.step)
-    made = {"hmc": lambda: HMC(step_size=step, leaps=4), "mala": lambda: MALA(step_size=step)}  # type: ignore  # `gradients` is a property of HMC
+    made = {"hmc": lambda: HMC(step_size=step, leaps=4), "mala": lambda: MALA(step_size=step)}
     kernel = made.get(options.kernel, lambda: RandomWalk(step_size=step))()
     method = Annealing(Invariant(kernel, options.moves), Adaptive(options.share), options.particles)
-    return Replicates(method, options.replicates), Tempering(base, target), jax.random.key(options.seed)
+    key = jax.random.key(options.seed)
+    return Prepared(options, Replicates(method, options.replicates), Tempering(base, target), key)
 
 
-def begin(options: DensityOptions, out: Path, *, overwrite: bool) -> RunDir:
+def begin(options: DensityOptions, out: Path, *, overwrite: bool) -> tuple[RunDir, Prepared]:
     """A new run directory, with the file's own place so that the run can be resumed from anywhere."""
+    from ..core.io import versions
+
+    prepared = prepare(options)
     file, _, name = options.density.rpartition(":")
-    place = f"{Path(file).resolve()}:{name}" if Path(file).is_file() else options.density
-    record = {"options": asdict(options) | {"density": place}, "status": "running"}
-    return RunDir.create(out, record, overwrite=overwrite, kind=DENSITY)
+    record = {
+        "options": asdict(options) | {"density": f"{Path(file).resolve()}:{name}"},
+        "data": {"density": {"name": f"{Path(file).name}:{name}", "sha256": _digest(file)}},
+        "versions": versions(),
+        "started": time.strftime("%Y-%m-%d %H:%M"),
+        "status": "running",
+    }
+    return RunDir.create(out, record, overwrite=overwrite, kind=DENSITY), prepared
 
 
-def reopen(path: Path) -> tuple[RunDir, DensityOptions]:
-    """The run to go on with, and its options."""
+def reopen(path: Path) -> tuple[RunDir, Prepared]:
+    """The run to go on with."""
     run = RunDir.open(path, kind=DENSITY)
-    return run, DensityOptions(**run.options)
+    file = run.options["density"].rpartition(":")[0]
+    # A file that is gone has a clearer line of its own, below.
+    if Path(file).is_file() and _digest(file) != run.record["data"]["density"]["sha256"]:
+        raise InputError(f"{file} has changed since the run began; start a new run, with --out")
+    return run, prepare(DensityOptions(**run.options))
 
 
-def sample_density(run: RunDir, options: DensityOptions, *, quiet: bool, level: float) -> dict[str, Any]:
+def sample_density(run: RunDir, prepared: Prepared, *, quiet: bool, level: float) -> dict[str, Any]:
     """Run to the end, write draws and evidence, and say how it went.
 
     Raises:
@@ -133,13 +158,13 @@ def sample_density(run: RunDir, options: DensityOptions, *, quiet: bool, level: 
 
     from ..core import Status, StatusError, progress_bar, run_chunks, succeeded
 
-    method, problem, key = prepare(options)
+    options, method, problem, key = prepared
     if not 0 < level < 1:
         raise InputError(f"--level is {level:g}; expected a number between 0 and 1")
     began, cost = time.monotonic(), _cost(method)
-    with progress_bar(f"log Z of {Path(options.density).name}", quiet=quiet) as progress:
+    with progress_bar(f"log Z of {Path(options.density).name}", quiet=quiet, until=True) as progress:
         result = run_chunks(
-            method, problem, steps=MOST, key=key, chunk=1, directory=run.checkpoints, save_seconds=2.0,
+            method, problem, steps=MOST, key=key, until=True, chunk=1, directory=run.checkpoints, save_seconds=2.0,
             resume=run.can_resume(), progress=progress,
         )  # fmt: skip
     if bool(result.status == Status.nonfinite):
@@ -150,6 +175,7 @@ def sample_density(run: RunDir, options: DensityOptions, *, quiet: bool, level: 
     # A run that ended badly taints what was made of all of them.
     status = evidence.status if bool(succeeded(result.status)) else result.status
     trusted = bool(succeeded(status))
+    rungs = _rungs(result.info)
     x, log_w = np.asarray(value.cloud.x), np.asarray(value.cloud.log_w + (value.tally.log_z)[:, None])
     log_prob = np.asarray(jax.vmap(jax.vmap(problem.target.log_prob))(value.cloud.x))
     flat = x.reshape(-1, *x.shape[2:])
@@ -168,19 +194,80 @@ def sample_density(run: RunDir, options: DensityOptions, *, quiet: bool, level: 
         "level": level,
         "run_stderr": float(evidence.run_stderr),
         "replicate_stderr": float(evidence.replicate_stderr),
-        "replicates": [float(z) for z in np.asarray(value.tally.log_z)],
+        "replicates": np.asarray(value.tally.log_z, float).tolist(),
+        "replicate_errors": np.sqrt(np.asarray(value.tally.variance, float)).tolist(),
         "ess": float(evidence.ess),
         "khat": float(evidence.khat),
         "rungs": int(result.num_steps),
-        "acceptance": [float(a) for a in np.asarray(result.info.each.accept)[-1]],
+        "acceptance": [float(a[np.isfinite(a)][-1]) for a in rungs["accept"].T],
         "mean": mean.tolist(),
         "std": std.tolist(),
         "gradients": int(result.num_steps) * options.replicates * options.particles * cost,
         "seconds": round(time.monotonic() - began, 3),
     }
     _write(run, flat, log_prob.ravel(), log_w, options)
+    run.write("history.json", dumps({name: values.tolist() for name, values in rungs.items()}))
     run.update(status="done", evidence=summary)
     return summary
+
+
+def report(run: RunDir, out: Path | None) -> tuple[dict[str, Any], Path]:
+    """The answer and the path of the page that shows it.
+
+    Raises:
+        InputError: for a run that has not ended, or whose draws are missing or damaged.
+    """
+    from ..core.io import write_atomic
+    from ..report import DensityRun, Record, render_density
+    from .certificate import given
+
+    summary, draws = run.record.get("evidence"), run.path / "draws.npz"
+    if summary is None:
+        resume = f"thalweg sample-density --resume {run.path}"
+        raise InputError(f"{run.path} has no answer yet (the run is {run.record.get('status')}); go on with: {resume}")
+    try:
+        with np.load(draws) as found:
+            x, log_w, replicate = (found[name] for name in ("x", "log_w", "replicate"))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{draws} is missing or damaged ({error}); make it again with sample-density") from error
+    rungs = {name: np.asarray(values, float) for name, values in run.history().items()}
+    options = given(run.options, vars(DensityOptions(density="", dim="")))
+    words = " ".join(f"--{name} {value}" for name, value in options.items() if name != "density")
+    name = run.record["data"]["density"]["name"]
+    record = Record(
+        title=name,
+        facts={
+            "density": f"{name}, points of shape {run.options['dim']}",
+            "method": "sequential Monte Carlo, adaptive rungs",
+            "kernel": f"{run.options['kernel']}, {run.options['moves']} moves a rung",
+            "base": f"normal, mean {run.options['base_mean']:g}, standard deviation {run.options['base_std']:g}",
+            "made": run.record["started"],
+        },
+        options=options,
+        data=run.record["data"],
+        versions=run.record["versions"],
+        commands=[
+            f"thalweg sample-density {shlex.quote(run.options['density'])} {words} --out {shlex.quote(str(run.path))}",
+            f"thalweg report {shlex.quote(str(run.path))}",
+        ],
+    )
+    path = out if out is not None else run.path / "report.html"
+    page = render_density(DensityRun(summary, rungs, x, log_w, replicate), record)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, page)
+    return summary, path
+
+
+def _digest(file) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def _rungs(info) -> dict[str, np.ndarray]:
+    """What is told of each rung and run, NaN for the rows of a run that had ended before."""
+    ended = np.asarray(info.ended)
+    over = np.concatenate([np.zeros_like(ended[:1]), ended[:-1]])
+    rows = {name: getattr(info.each, name) for name in ("beta", "log_z", "ess", "accept")}
+    return {name: np.where(over, np.nan, np.asarray(values, float)) for name, values in rows.items()}
 
 
 def _cost(replicates) -> int:

@@ -63,8 +63,8 @@ class RunDir:
         return run
 
     @classmethod
-    def open(cls, path: Path, *, kind: str = KIND) -> "RunDir":
-        """Read a run directory of this kind.
+    def open(cls, path: Path, *, kind: str | None = KIND) -> "RunDir":
+        """Read a run directory of this kind, or of any kind for None.
 
         Raises:
             InputError: when it is not one; CheckpointError when it is damaged or of another version.
@@ -83,6 +83,7 @@ class RunDir:
             raise CheckpointError(
                 f"{file} is damaged ({str(error).splitlines()[0]}); the run cannot be read"
             ) from error
+        kind = made if kind is None and made in MADE_BY else kind
         if made != kind and made in MADE_BY and kind in MADE_BY:
             raise InputError(
                 f"{path} was made by `thalweg {MADE_BY[made]}`; this command reads what {MADE_BY[kind]} makes"
@@ -140,8 +141,8 @@ class RunDir:
             )
         return Transport.load(self.model)
 
-    def history(self) -> dict[str, list[float | None]]:
-        """Loss and gradient norm of every step; empty when there is no history."""
+    def history(self) -> dict[str, list]:
+        """What was told of every step, null where it was not finite; empty when there is no history."""
         file = self.path / "history.json"
         try:
             return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

@@ -10,11 +10,12 @@ and error bars, one way to save. Every other room is methods and problems for th
 | training | `AbstractObjective`, `Fit` | `fit.py` |
 | fields, divergence | `Velocity`, `Score`, `Denoiser`, `Exact`, `Probes`, `divergence` | `fields.py` |
 | diffusions | `AbstractProcess`, `AbstractAffine`, `Diffusion` | `process.py` |
-| weights, resampling, error bars | `Weighted`, `ess`, `Estimate`, `estimate`, `Systematic`, ... | `weights.py` |
+| weights, resampling, error bars | `Weighted`, `ess`, `log_mean`, `Estimate`, `Systematic`, ... | `weights.py` |
 | functions of positive definite matrices | `sqrtm`, `logm`, `powm`, `lyapunov`, ... (in the module) | `spd.py` |
 | metrics on covariances, their means | `BuresWasserstein`, `AffineInvariant`, `LogEuclidean` | `spd_metric.py` |
 | saving without pickles | `save`, `load`, `save_leaves`, `load_leaves` | `io.py` |
 | several devices | `Sharded`, `replicate`, `data_mesh` | `sharding.py` |
+| what constructors refuse | `positive`, `at_least_zero`, `finite`, `known`, ... (in the module) | `checks.py` |
 | what a mistake looks like | `InputError`, `StatusError`, `CheckpointError` | `errors.py` |
 | where a method comes from | `Paper`, `implemented` | `paper.py` |
 | the shapes that signatures speak of | `Point`, `Cloud`, `Time`, `Key` | `types.py` |
@@ -54,6 +55,7 @@ from .weights import (
     Weighted,
     ess,
     estimate,
+    log_mean,
 )
 
 __all__ = [
@@ -111,6 +113,7 @@ __all__ = [
     "implemented",
     "load",
     "load_leaves",
+    "log_mean",
     "progress_bar",
     "read_meta",
     "replicate",

@@ -1,6 +1,6 @@
-"""Long runs: `run` in chunks, with progress, checkpoints, and resuming to the same bits.
+"""Long runs: `run` or `solve` in chunks, with progress, checkpoints, and resuming to the same bits.
 
-A chunk is one compiled scan; between chunks the host reports progress and, now and then, writes a checkpoint: the
+A chunk is one compiled loop; between chunks the host reports progress and, now and then, writes a checkpoint: the
 carry (parameters, optimiser state, step), the key, and the info so far. Chunk boundaries are multiples of `chunk` from
 step 0, whenever the run was killed, so the same compiled code sees the same numbers.
 """
@@ -18,8 +18,11 @@ import numpy as np
 
 from .errors import CheckpointError, InputError
 from .io import load_leaves, read_meta, save_leaves
-from .method import Carry, Result, Status, run, start, succeeded
+from .method import Carry, Result, Status, run, solve, start, succeeded
 from .types import Key
+
+# What a progress bar shows of a row of info, where it is there.
+TOLD = ("loss", "marginal_error", "beta")
 
 Progress = Callable[[int, int, float, dict], None]
 
@@ -38,6 +41,7 @@ def run_chunks(
     *,
     steps: int,
     key: Key,
+    until: bool = False,
     chunk: int = 200,
     directory: Path | None = None,
     save_seconds: float = 10.0,
@@ -47,13 +51,14 @@ def run_chunks(
     """Run `method` up to step `steps`, in chunks.
 
     Args:
-        method, problem, steps, key: as for `run`; `steps` counts from the very start, also when resuming. A method
-            that says it has converged is stopped at the end of the chunk.
-        chunk: steps in one compiled scan; a failing status is noticed at the end of a chunk.
+        method, problem, steps, key: as for `run`; `steps` counts from the very start, also when resuming.
+        until: stop at the step at which the method says that it has converged, as `solve` does.
+        chunk: steps in one compiled loop; a failing status is noticed at the end of a chunk.
         directory: where checkpoints go (`step-00000400/`, the last two are kept), or None for none.
         save_seconds: least time between checkpoints; 0 saves after every chunk. The last step is always saved.
         resume: go on from the newest checkpoint in `directory`, which must exist.
-        progress: called after each chunk with (step, steps, seconds, last row of info as floats).
+        progress: called after each chunk with (step, steps, seconds a step, floats of info): their means over the
+            chunk, or with `until` their last row.
 
     Returns:
         A `Result` whose `info` covers every step from 0 on, as NumPy arrays.
@@ -71,25 +76,29 @@ def run_chunks(
         directory.mkdir(parents=True, exist_ok=True)
     began = saved = time.monotonic()
     first = step = int(carry.step)
-    result = run(method, problem, steps=0, key=key, state=carry, throw=False)
+
+    def advance(carry, take):
+        if until:
+            return solve(method, problem, max_steps=take, key=key, state=carry, throw=False)
+        return run(method, problem, steps=take, key=key, state=carry, throw=False)
+
+    def ended(carry):
+        over = carry.status != Status.running if until else ~succeeded(carry.status)
+        return int(carry.step) >= steps or bool(over)
+
+    # Nothing may be left to do; then the answer is read out all the same.
+    result = advance(carry, 0)
     try:
-        while step < steps:
-            take = min(chunk - step % chunk, steps - step)
-            result = run(method, problem, steps=take, key=key, state=carry, throw=False)
+        while not ended(carry):
+            result = advance(carry, min(chunk - step % chunk, steps - step))
             rows = jax.device_get(result.info)
             carry, step = result.state, int(result.num_steps)
             info = rows if info is None else jax.tree.map(lambda a, b: np.concatenate([a, b]), info, rows)
             if progress is not None:
-                progress(step, steps, (time.monotonic() - began) / (step - first), _last(rows))
-            done = bool(carry.status == Status.converged)
-            ended = step >= steps or done or not bool(succeeded(result.status))
-            if directory is not None and (ended or time.monotonic() - saved >= save_seconds):
+                progress(step, steps, (time.monotonic() - began) / (step - first), _floats(rows, until))
+            if directory is not None and (ended(carry) or time.monotonic() - saved >= save_seconds):
                 _save(directory, carry, info, key)
                 saved = time.monotonic()
-            if done:
-                result = eqx.tree_at(lambda r: r.status, result, carry.status)
-            if ended:
-                break
     except KeyboardInterrupt:
         if directory is not None and step > 0:
             _save(directory, carry, info, key)
@@ -126,19 +135,21 @@ def _newest(directory) -> Path:
     return found[-1]
 
 
-def _last(rows) -> dict:
-    last = {}
+def _floats(rows, last: bool) -> dict:
+    found = {}
     for path, x in jax.tree_util.tree_leaves_with_path(rows):
-        if np.ndim(x) == 1 and jnp.issubdtype(x.dtype, jnp.floating):
-            last[jax.tree_util.keystr(path).strip(".")] = float(np.mean(x))
-    return last
+        # A second axis is one of replicates, or of particles.
+        if np.ndim(x) in (1, 2) and np.size(x) and jnp.issubdtype(x.dtype, jnp.floating):
+            found[jax.tree_util.keystr(path).strip(".")] = float(np.mean(x[-1] if last else x))
+    return found
 
 
 @contextlib.contextmanager
-def progress_bar(label: str, *, quiet: bool = False):
-    """A progress callback for `run_chunks` that draws loss, rate and time left on stderr.
+def progress_bar(label: str, *, quiet: bool = False, until: bool = False):
+    """A progress callback for `run_chunks` that draws on stderr: steps; loss, marginal error or rung; rate; time left.
 
     On a stream that is not a terminal it prints a line every ten seconds instead; `quiet` prints nothing.
+    With `until`, as for `run_chunks`, nobody knows how much is left.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -149,10 +160,11 @@ def progress_bar(label: str, *, quiet: bool = False):
         yield None
         return
     if not console.is_terminal:
-        yield _line_progress(console, label)
+        yield _line_progress(console, label, until)
         return
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}")]
-    with Bar(*columns, TimeRemainingColumn(), console=console, transient=False) as bar:
+    columns += [] if until else [TimeRemainingColumn()]
+    with Bar(*columns, console=console, transient=False) as bar:
         task = bar.add_task(label, total=None, note="compiling")
 
         def show(step, steps, seconds, last):
@@ -161,18 +173,20 @@ def progress_bar(label: str, *, quiet: bool = False):
         yield show
 
 
-def _line_progress(console, label):
+def _line_progress(console, label, until):
     shown = [0.0]
 
     def show(step, steps, seconds, last):
         if step >= steps or time.monotonic() - shown[0] > 10:
             shown[0] = time.monotonic()
-            left = (steps - step) * seconds
-            console.print(f"{label}: step {step}/{steps}  {_note(seconds, last)}  {left:.0f} s left", highlight=False)
+            left = "" if until else f"  {(steps - step) * seconds:.0f} s left"
+            of = f"at most {steps}" if until else f"{steps}"
+            console.print(f"{label}: step {step} of {of}  {_note(seconds, last)}{left}", highlight=False)
 
     return show
 
 
 def _note(seconds, last):
-    loss = f"loss {last['loss']:.4f}  " if "loss" in last else ""
-    return f"{loss}{1 / seconds:.0f} steps/s"
+    last = {name.rpartition(".")[2]: value for name, value in last.items()}
+    told = [f"{name.replace('_', ' ')} {last[name]:.4g}" for name in TOLD if name in last]
+    return "  ".join([*told, f"{1 / seconds:.3g} steps/s"])

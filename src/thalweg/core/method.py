@@ -206,7 +206,8 @@ def _while(method, problem, carry, key, max_steps):
     dynamic, static = eqx.partition(carry, eqx.is_array)
     first = carry.step
     row = eqx.filter_eval_shape(lambda d: _advance(method, problem, eqx.combine(d, static), key)[1], dynamic)
-    rows = jax.tree.map(lambda x: _blank((max_steps, *x.shape), x.dtype), row)
+    # An array without rows cannot even be indexed.
+    rows = jax.tree.map(lambda x: _blank((max(max_steps, 1), *x.shape), x.dtype), row)
 
     def unfinished(loop):
         carry = eqx.combine(loop[0], static)
@@ -220,6 +221,7 @@ def _while(method, problem, carry, key, max_steps):
 
     dynamic, rows = jax.lax.while_loop(unfinished, body, (dynamic, rows))
     carry = eqx.combine(dynamic, static)
+    rows = jax.tree.map(lambda x: x[:max_steps], rows)
     return carry, rows, method.value(problem, carry.state)
 
 

@@ -70,7 +70,7 @@ class Weighted(eqx.Module):
     @property
     def log_mean_weight(self) -> Float[Array, ""]:
         """log of the mean weight: an estimate of log Z when the weights are importance weights."""
-        return logsumexp(self.log_w) - jnp.log(self.log_w.shape[0])
+        return log_mean(self.log_w)
 
     def expectation(self, fn) -> Estimate:
         """Self-normalised estimate of E[fn(x)] with the delta-method standard error (any leaf shape of `fn`)."""
@@ -85,6 +85,11 @@ class Weighted(eqx.Module):
         index = resampler(self.log_w, self.log_w.shape[0], key=key)
         flat = jnp.full_like(self.log_w, self.log_mean_weight)
         return Weighted(jax.tree.map(lambda leaf: leaf[index], self.x), flat)
+
+
+def log_mean(log_w: Float[Array, " n"]) -> Float[Array, ""]:
+    """log of the mean of e^{log_w}."""
+    return logsumexp(log_w) - jnp.log(log_w.shape[0])
 
 
 def ess(log_w: Float[Array, " n"]) -> Float[Array, ""]:

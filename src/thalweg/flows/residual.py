@@ -42,9 +42,9 @@ from ..core import (
     divergence,
     estimate,
 )
+from ..core.checks import all_known, known
 from ..core.fields import AbstractField
 from ..nets import Gradient
-from ..processes._checks import all_known, known
 from ..processes.sde import is_additive
 from .times import AbstractTimes, BetaTimes
 

@@ -7,7 +7,7 @@ Equations  cells: halve the points at the median of the coordinate in which they
            (the kernel truncation and the multiscale scheme of 1610.06519 share the idea; nothing is truncated here)
 Symbols    cells, k -> the points of `coarsened`, c -> the cost
 Cost       each rung has a quarter of the points of the next, so a sixteenth of its cost; O(n log n) for the cells.
-           Uniform clouds of 5000 in 3-d: 19 full sweeps become 3 at 1e-2 of the largest cost, 54 become 14 at 2e-3
+           What that saves in sweeps of full size is measured by benchmarks/bench_ot.py
 Fails      never by itself: it gives a start, and the iteration that follows says whether it converged. In many
            dimensions cells are wide, and what is saved is little more than the fall of epsilon
 """

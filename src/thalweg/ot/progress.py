@@ -6,14 +6,11 @@ Cost       nothing that can be measured for large problems; for small ones a cal
 Fails      InputError inside a compiled function, where there is nobody to report to
 """
 
-import time
-
 import equinox as eqx
 import jax
-import numpy as np
 from jax.core import Tracer
 
-from ..core import AbstractMethod, InputError, Result, Status
+from ..core import AbstractMethod, InputError, Result, run_chunks
 from ..core import solve as iterate
 from ..core.chunks import Progress
 from .problem import Transport
@@ -54,21 +51,8 @@ def advance(method, problem: Transport, *, max_steps: int, progress: Progress | 
         raise InputError("progress is reported between compiled chunks; leave it out inside jit, vmap and grad")
     n, m = problem.geometry.shape
     chunk = max(1, min(100, WORK // (n * m)))
-    unread, carry, rows, began = _Unread(method), None, [], time.monotonic()
-    while True:
-        taken = 0 if carry is None else int(carry.step)
-        part = iterate(unread, problem, max_steps=min(chunk, max_steps - taken), key=key, state=carry, throw=False)
-        carry, step = part.state, int(part.num_steps)
-        rows.append(part.info)
-        if step > taken:
-            last = {
-                name: float(x[-1]) for name, x in vars(part.info).items() if np.ndim(x) == 1 and x.dtype.kind == "f"
-            }
-            progress(step, max_steps, (time.monotonic() - began) / step, last)
-        if bool(part.status != Status.max_steps) or step >= max_steps:
-            break
-    info = jax.tree.map(lambda *parts: np.concatenate(parts), *rows)
-    return Result(_read(method, problem, carry.state), part.status, info, carry.step, carry)
+    seen = run_chunks(_Unread(method), problem, steps=max_steps, key=key, until=True, chunk=chunk, progress=progress)
+    return Result(_read(method, problem, seen.state.state), seen.status, seen.info, seen.num_steps, seen.state)
 
 
 @eqx.filter_jit

@@ -15,7 +15,7 @@ Densities whose scores, moments and interpolant fields are exact, and data sets 
 """
 
 from .datasets import Dataset, dataset, names, split
-from .density import AbstractDensity, Density, Normal, check
+from .density import AbstractDensity, Density, Normal, check, check_base
 from .interpolant import MixtureInterpolant
 from .mixtures import Mixture, eight_modes, five_modes, gaussian, three_from_two, two_modes
 from .physics import LennardJones, PhiFour
@@ -39,6 +39,7 @@ __all__ = [
     "Normal",
     "PhiFour",
     "check",
+    "check_base",
     "dataset",
     "eight_modes",
     "five_modes",

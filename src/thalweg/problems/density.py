@@ -13,9 +13,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from ..core.checks import positive
 from ..core.errors import InputError
 from ..core.types import Cloud, Key, Point
 
@@ -102,8 +102,7 @@ class Normal(AbstractDensity):
     def __init__(self, mean, std=1.0):
         self.mean = jnp.asarray(mean, jnp.result_type(float, jnp.asarray(mean).dtype))
         self.std = jnp.broadcast_to(jnp.asarray(std, self.mean.dtype), self.mean.shape)
-        if not isinstance(self.std, Tracer) and not bool(jnp.all(self.std > 0)):
-            raise InputError(f"Normal: got the standard deviations {np.asarray(self.std)}; expected more than 0")
+        positive("Normal", "std", self.std)
 
     @property
     def event(self):
@@ -151,3 +150,19 @@ def check(density: AbstractDensity, x: Point, name: str = "log_prob") -> None:
         )
     if not bool(jnp.all(jnp.isfinite(grad))):
         raise InputError(f"the gradient of {name} is not finite at a starting point; start where it is, or smooth it")
+
+
+def check_base(base: AbstractDensity, event: tuple[int, ...], of: str = "target", *, constant: bool = True) -> None:
+    """Refuse a base whose points have another shape than `event`, those of the target or the data, or without log Z.
+
+    Args:
+        of: what the points of shape `event` belong to.
+        constant: whether log Z must be known.
+
+    Raises:
+        InputError: for either.
+    """
+    if base.event != event:
+        raise InputError(f"the base has points of shape {base.event}, the {of} {event}; expected one shape")
+    if constant and base.log_z is None:
+        raise InputError(f"the base {type(base).__name__} has no known log_z; take one such as Normal")

@@ -13,9 +13,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from ..core.checks import known
 from ..core.errors import InputError, choose
 from .density import AbstractDensity
 
@@ -88,7 +88,7 @@ class LogisticRegression(AbstractDensity):
 
     def __check_init__(self):
         _check(self, prior=self.prior)
-        if not isinstance(self.y, Tracer) and not bool(jnp.all((self.y == 0) | (self.y == 1))):
+        if (y := known(self.y)) is not None and not ((y == 0) | (y == 1)).all():
             raise InputError("LogisticRegression: y has values other than 0 and 1")
 
     @property

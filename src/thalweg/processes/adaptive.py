@@ -31,7 +31,7 @@ from ..core import (
     Status,
     finish,
 )
-from ._checks import all_known, finite, known, positive, real, show
+from ..core.checks import all_known, finite, known, positive, real, show
 from .library import AbstractODE
 from .observe import Recording
 from .sde import is_additive

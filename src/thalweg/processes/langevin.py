@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..core import AbstractProcess, InputError
-from ._checks import at_least_zero, positive, real
+from ..core.checks import at_least_zero, positive, real
 
 _COLD = "temperature is k_B T in the units of the potential; 0 switches the noise off"
 

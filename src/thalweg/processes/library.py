@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..core import AbstractAffine, AbstractProcess
-from ._checks import at_least_zero, finite, real
+from ..core.checks import at_least_zero, finite, real
 
 
 class AbstractODE(AbstractProcess):

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..core import InputError, Paper
-from ._checks import at_least_zero, known, positive, real, show
+from ..core.checks import at_least_zero, known, positive, real, show
 from .library import AbstractGaussian
 
 SCORE_SDE = Paper(

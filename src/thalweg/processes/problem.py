@@ -34,7 +34,7 @@ from ..core import (
     Time,
     Times,
 )
-from ._checks import known, real, show
+from ..core.checks import known, real, show
 
 S = TypeVar("S")
 V = TypeVar("V")

@@ -33,7 +33,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from ..core import AbstractCorrelated, Cloud, InputError, Key, Time
-from ._checks import all_known
+from ..core.checks import all_known
 from .library import AbstractExact
 from .problem import AbstractStepper, diffuse, drift, increment
 

@@ -12,15 +12,18 @@ elsewhere.
 | plots that follow the theme | `training_figure`, `samples_figure`, `trajectories_figure`, `to_svg` | `figures.py` |
 | two samples in one picture | `compare_figure` | `figures.py` |
 | grids of images | `grid`, `png`, `data_uri`, `sample_png` | `pictures.py` |
-| the page | `render` | `page.py` |
+| the page of a transport, and the frame of all pages | `render` | `page.py` |
+| a sampled density: its page, traces of chains | `render_density`, `DensityRun`, `trace_figure` | `density.py` |
 """
 
+from .density import DensityRun, render_density, trace_figure
 from .evidence import Draws, Evidence, Plane, Record, gather, is_image
 from .figures import compare_figure, samples_figure, to_svg, training_figure, trajectories_figure
 from .page import render
 from .pictures import data_uri, grid, png, sample_png
 
 __all__ = [
+    "DensityRun",
     "Draws",
     "Evidence",
     "Plane",
@@ -32,9 +35,11 @@ __all__ = [
     "is_image",
     "png",
     "render",
+    "render_density",
     "sample_png",
     "samples_figure",
     "to_svg",
+    "trace_figure",
     "training_figure",
     "trajectories_figure",
 ]

@@ -78,7 +78,7 @@ def training_figure(evidence: Evidence) -> str:
 
 def samples_figure(evidence: Evidence) -> str:
     """Held-out data and samples in one plane (or their densities in one dimension), a panel a sampler."""
-    real = evidence.plane(_some(evidence.held_out))
+    real = evidence.plane(some(evidence.held_out))
     sets = {name: evidence.plane(d.samples) for name, d in evidence.draws.items()}
     with matplotlib.rc_context(STYLE):
         if real.shape[1] == 1:
@@ -131,7 +131,7 @@ def compare_figure(
         raise InputError(f"cannot draw to {path}; expected .png or .svg")
     names = (Path(names[0]).name, Path(names[1]).name)
     plane = Plane.of(np.concatenate([x, y]), columns)
-    a, b = plane(_some(x)), plane(_some(y))
+    a, b = plane(some(x)), plane(some(y))
     fixed: Any = {k: _fixed(v) if isinstance(v, str) else v for k, v in STYLE.items()}
     with matplotlib.rc_context(fixed):
         if a.shape[1] == 1:
@@ -229,7 +229,8 @@ def _smoothed(values):
     return (sums[last] - sums[first]) / np.maximum(counts[last] - counts[first], 1)
 
 
-def _some(x, most=1200):
+def some(x: np.ndarray, most: int = 1200) -> np.ndarray:
+    """At most this many of the rows, chosen at random, always the same ones."""
     return x if len(x) <= most else x[np.random.default_rng(0).choice(len(x), most, replace=False)]
 
 

@@ -30,12 +30,17 @@ def render(evidence: Evidence, certificate: dict[str, Any], record: Record) -> s
         record: what was run.
     """
     sections = [_verdict(certificate), _motion(evidence), _samples(evidence), _certificate(certificate)]
-    sections += [_trajectories(evidence), _training(evidence), _record(record)]
+    sections += [_trajectories(evidence), _training(evidence), section("What was run", "", facts(record))]
+    lede = f"{record.facts['from']} → {record.facts['to']}" if {"from", "to"} <= set(record.facts) else ""
+    return document(record, lede, sections)
+
+
+def document(record: Record, lede: str, sections: list[str]) -> str:
+    """The frame of every page: head, title, one line below it, the sections in order."""
     style, script = (
         files("thalweg.report").joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
     )
     title = html.escape(record.title)
-    lede = html.escape(f"{record.facts['from']} → {record.facts['to']}") if {"from", "to"} <= set(record.facts) else ""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -49,7 +54,7 @@ def render(evidence: Evidence, certificate: dict[str, Any], record: Record) -> s
 </head>
 <body>
 <header class="top">
-<div><p class="over">thalweg report</p><h1>{title}</h1><p class="lede">{lede}</p></div>
+<div><p class="over">thalweg report</p><h1>{title}</h1><p class="lede">{html.escape(lede)}</p></div>
 <button id="theme" type="button" aria-label="Change between light and dark">Dark</button>
 </header>
 <main>
@@ -92,7 +97,7 @@ def _certificate(certificate):
             f"<td>{html.escape(check['words'])}</td></tr>"
         )
     head = "".join(f'<th scope="col">{h}</th>' for h in ("", "check", "value", "held against", "in words"))
-    return _section(
+    return section(
         "Certificate",
         "How far to trust it, on data that it has not seen. Each number has its standard error, and something to be "
         "held against.",
@@ -111,9 +116,9 @@ def _samples(evidence):
     word = "densities" if len(evidence.plane.names) == 1 else "scatter plots"
     alt = f"{word} of the held-out data and of samples by {' and '.join(evidence.draws)}"
     where = "along " + " and ".join(evidence.plane.names) + " of the data"
-    parts.append(_plot(alt, samples_figure(evidence), f"Held-out data and samples {where}."))
+    parts.append(plot(alt, samples_figure(evidence), f"Held-out data and samples {where}."))
     labelled = ", a row a label" if evidence.image and evidence.label_names else ""
-    return _section("Samples", f"What it makes, beside data that it was not trained on{labelled}.", "".join(parts))
+    return section("Samples", f"What it makes, beside data that it was not trained on{labelled}.", "".join(parts))
 
 
 def _chosen(x, labels, evidence) -> tuple[np.ndarray, int]:
@@ -137,14 +142,14 @@ def _trajectories(evidence):
     text += ", the SDE's are rough; both end in one distribution." if evidence.sde is not None else "."
     if not evidence.image:
         alt = f"paths of samples from base to data by {' and '.join(evidence.draws)}"
-        return _section("Trajectories", text, _plot(alt, trajectories_figure(evidence), ""))
+        return section("Trajectories", text, plot(alt, trajectories_figure(evidence), ""))
     limits = (float(evidence.held_out.min()), float(evidence.held_out.max()))
     strips = []
     for name, draws in evidence.draws.items():
         at = np.unique(np.linspace(0, len(draws.times) - 1, 10).round().astype(int))
         images = np.swapaxes(draws.paths[at][:, :6], 0, 1).reshape(-1, *evidence.event)
         strips.append(_picture(f"{name}: t = 0 to 1, left to right", images, len(at), limits))
-    return _section("Trajectories", text, f'<div class="row strips">{"".join(strips)}</div>')
+    return section("Trajectories", text, f'<div class="row strips">{"".join(strips)}</div>')
 
 
 def _motion(evidence):
@@ -165,7 +170,7 @@ def _motion(evidence):
         '<input id="time" type="range" min="0" max="1" step="any" value="1" aria-label="time">'
         '<output id="time-shown" for="time">t = 1.00</output></div>'
     )
-    return _section(
+    return section(
         "From base to data",
         "Time runs from 0 to 1. One model, two ways of running it." if len(films) > 1 else "Time runs from 0 to 1.",
         f'<div class="row">{"".join(films)}</div>{player}',
@@ -213,11 +218,12 @@ def _training(evidence):
     caption = "Faint: every step. Bold: a running mean. The loss leaves out a constant, so that it may be negative."
     alt = f"loss and gradient norm over {len(evidence.loss)} training steps"
     text = "How it was learned."
-    return _section("Training", text, _plot(alt, training_figure(evidence), caption))
+    return section("Training", text, plot(alt, training_figure(evidence), caption))
 
 
-def _record(record):
-    facts = "".join(f"<div><dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd></div>" for k, v in record.facts.items())
+def facts(record: Record) -> str:
+    """What was run, the lines that make it again, and the options, data and versions behind a fold."""
+    words = "".join(f"<div><dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd></div>" for k, v in record.facts.items())
     lines = html.escape("\n".join(record.commands))
     data = "".join(
         f"<tr><th scope='row'>{html.escape(k)}</th><td>{html.escape(str(v.get('name')))}</td>"
@@ -226,7 +232,7 @@ def _record(record):
     )
     versions = html.escape(", ".join(f"{k} {v}" for k, v in record.versions.items()))
     options = html.escape("  ".join(f"--{k} {v}" for k, v in record.options.items())) or "all at their defaults"
-    body = f"""<dl>{facts}</dl>
+    return f"""<dl>{words}</dl>
 <div class="with-button"><strong>Make it again</strong><button id="copy" type="button">Copy</button></div>
 <pre id="commands" tabindex="0">{lines}</pre>
 <details><summary>Options, data and versions</summary>
@@ -235,16 +241,17 @@ def _record(record):
 <thead><tr><th scope="col">data</th><th scope="col">name</th><th scope="col">SHA-256</th></tr></thead>
 <tbody>{data}</tbody></table></div>
 <p class="note">{versions}</p></details>"""
-    return _section("What was run", "", body)
 
 
-def _section(title, text, body):
+def section(title: str, text: str, body: str) -> str:
+    """One card of the page: a title, a line in words, and what it holds."""
     lead = f'<p class="lede">{html.escape(text)}</p>' if text else ""
     name = title.lower().replace(" ", "-")
     return f'<section aria-labelledby="{name}"><h2 id="{name}">{html.escape(title)}</h2>{lead}{body}</section>\n'
 
 
-def _plot(alt, svg, caption):
+def plot(alt: str, svg: str, caption: str) -> str:
+    """A figure with words for those who cannot see it, and a caption."""
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1)
     words = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     return f"<figure><div class='wide'>{svg}</div>{words}</figure>"

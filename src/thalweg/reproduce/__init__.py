@@ -22,6 +22,7 @@ module adds its own: a line in `REPRODUCTIONS`, under the name of its `Paper`.
 | NEIS, 2206.09908 | `neis_flows` | `neis.py` |
 | self-repellent walks, 2305.05097 | `self_repellent_walk` | `repellent.py` |
 | stochastic-gradient MCMC of potentials, 2212.07959 | `sgmcmc_potentials` | `potentials.py` |
+| coverage of the intervals for log Z | `certificate_evidence` | `coverage.py` |
 | the certificate on digits and MNIST | `digits`, `mnist` | `images.py` |
 """
 
@@ -29,6 +30,7 @@ from collections.abc import Callable as _Callable
 
 from .bures import bures_batchnorm
 from .claims import Claim, Reproduction, Stopwatch, table
+from .coverage import certificate_evidence
 from .ebm import jarzynski_ebm
 from .gap import ode_sde_gap
 from .images import digits, mnist
@@ -59,6 +61,7 @@ REPRODUCTIONS: dict[str, _Callable[[bool], Reproduction]] = {
     "sgmcmc-potentials": sgmcmc_potentials,
     "certificate-digits": digits,
     "certificate-mnist": mnist,
+    "certificate-evidence": certificate_evidence,
 }
 
 __all__ = [
@@ -67,6 +70,7 @@ __all__ = [
     "Reproduction",
     "Stopwatch",
     "bures_batchnorm",
+    "certificate_evidence",
     "digits",
     "infigfusion",
     "interflow",

@@ -4,24 +4,27 @@ Setting    eg1: the plane, modes of weight 0.2 and 0.8 at (5, 0) and (0, -5), va
            eg2: d = 10, four modes at distance 5, variance 0.1 twice and 0.5 eight times, t- = 0;
            eg3: the funnel of d = 10, sigma 3, cut off at |x| = 25, field (-beta, -alpha x_2, ...), t- = -1/2
 Unit       one evaluation of log rho_1 at a point, with its gradient where the method needs one. An orbit is N + 1 of
-           them without gradients, a chain of AIS-K is K + 1 with, so that equal numbers favour AIS
+           them without gradients, a chain of AIS-K counts as K + 1 with, so that equal numbers favour AIS
 Budget     three times the training: NEIS pays its training and has two thirds left, AIS has everything. AIS is a linear
            path with one MALA step a rung; its step size is the best of five by effective sample size, free of charge
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import gammainc
 
-from ..core import run
+from ..core import ess, run
 from ..problems import Density, Mixture, Normal
+from ..sampling.annealing import Annealing
 from ..sampling.autonomous import Affine, FunnelField, Hastened, PlanarPoisson, TwoLayer, TwoLayerGradient
 from ..sampling.evidence import evidence
+from ..sampling.kernels import MALA
+from ..sampling.movers import Invariant
 from ..sampling.neis import NEIS, NEISProblem
 from ..sampling.neis_training import train_field
 from ..sampling.orbits import FiniteTime, InfiniteTime
+from ..sampling.tempering import Ladder, Tempering
 from .claims import Claim, Reproduction, Stopwatch
 
 BATCH, RADIUS, SIGMA = 2000, 25.0, 3.0
@@ -101,41 +104,12 @@ def _mixture(target):
 
 
 def ais(problem: NEISProblem, rungs: int, tau: float, chains: int, *, key) -> jnp.ndarray:
-    """log weights of annealed importance sampling: a linear path, one MALA step of size `tau` a rung; (chains,).
-
-    Each chain evaluates the target and its gradient rungs + 1 times.
-    """
-    keys = [jax.random.split(jax.random.fold_in(key, i), BATCH) for i in range(-(-chains // BATCH))]
-    return jnp.concatenate([_ais(problem, rungs, jnp.asarray(tau), k) for k in keys])[:chains]
-
-
-@eqx.filter_jit
-def _ais(problem, rungs, tau, keys):
-    both = [jax.value_and_grad(d.log_prob) for d in (problem.base, problem.target)]
-
-    def chain(key):
-        key, first = jax.random.split(key)
-        x = problem.base.sample(first, 1)[0]
-
-        def rung(carry, k):
-            x, log_w, ((l0, g0), (l1, g1)) = carry
-            beta = (k + 1) / rungs
-            log_w = log_w + (l1 - l0) / rungs
-            a, b = jax.random.split(jax.random.fold_in(key, k))
-            drift = (1 - beta) * g0 + beta * g1
-            y = x + tau * drift + jnp.sqrt(2 * tau) * jax.random.normal(a, x.shape, x.dtype)
-            new = tuple(f(y) for f in both)
-            back = (1 - beta) * new[0][1] + beta * new[1][1]
-            there, here = (1 - beta) * new[0][0] + beta * new[1][0], (1 - beta) * l0 + beta * l1
-            moves = jnp.sum((y - x - tau * drift) ** 2) - jnp.sum((x - y - tau * back) ** 2)
-            accept = jnp.log(jax.random.uniform(b)) < there - here + moves / (4 * tau)
-            kept = jax.tree.map(lambda p, q: jnp.where(accept, p, q), (y, new), (x, carry[2]))
-            return (kept[0], log_w, kept[1]), None
-
-        start = x, jnp.zeros(()), tuple(f(x) for f in both)
-        return jax.lax.scan(rung, start, jnp.arange(rungs))[0][1]
-
-    return jax.vmap(chain)(keys)
+    """log weights of annealed importance sampling: a linear path, one MALA step of size `tau` a rung; (chains,)."""
+    mover = Invariant(MALA(tau), tuning=0.0)
+    method = Annealing(mover, Ladder.power(rungs), chains, resampler=None)
+    # A pilot with too large a step is refused by its status; here its weights speak.
+    done = run(method, Tempering(problem.base, problem.target), steps=rungs, key=key, throw=False)
+    return done.value.cloud.log_w
 
 
 def _moments(log_a, log_z):
@@ -196,9 +170,8 @@ def _against(name, problem, log_z, budget, trained, ours, key):
     shown = f"{mean:.4f} ± {stderr:.4f} from {left} orbits after {trained.gradients:.2g} of training"
     others, errors = [], []
     for rungs in (10, 100):
-        pilots = [np.asarray(ais(problem, rungs, tau, BATCH, key=jax.random.fold_in(key, 7))) for tau in TAUS]
-        sizes = [np.exp(2 * _log_sum(w) - _log_sum(2 * w)) for w in pilots]
-        tau = TAUS[int(np.argmax(sizes))]
+        pilots = [ais(problem, rungs, tau, BATCH, key=jax.random.fold_in(key, 7)) for tau in TAUS]
+        tau = TAUS[int(np.argmax([float(ess(w)) for w in pilots]))]
         chains = budget // (rungs + 1)
         m, s, _ = _moments(ais(problem, rungs, tau, chains, key=jax.random.fold_in(key, 9)), log_z)
         others.append(f"AIS-{rungs} {m:.3f} ± {s:.3f} (z {(m - 1) / s:+.1f}, tau {tau})")
@@ -220,11 +193,6 @@ def _faster(orbits):
     (mean, stderr, here), (_, _, learned) = told
     what = "eg3: (16, 8) sees the whole funnel, which the learned (4.6, 4) does not"
     return Claim(what, "–", here, learned, bool(abs(mean - 1) < 4.5 * stderr))
-
-
-def _log_sum(x):
-    top = np.max(x)
-    return top + np.log(np.sum(np.exp(np.asarray(x, np.float64) - top)))
 
 
 def _no_variance(orbits):

@@ -16,12 +16,23 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int
 
-from ..core import AbstractInfo, AbstractMethod, AbstractResampler, Cloud, InputError, Status, Systematic, Weighted, ess
+from ..core import (
+    AbstractInfo,
+    AbstractMethod,
+    AbstractResampler,
+    Cloud,
+    InputError,
+    Status,
+    Systematic,
+    Weighted,
+    ess,
+    log_mean,
+)
 from .diagnostics import pareto_khat
 from .evidence import Evidence, Tally, ancestral_variance, evidence
+from .kernels import AbstractScaled
 from .movers import AbstractMover, Invariant
 from .tempering import AbstractSchedule, Adaptive, Tempering
 
@@ -95,7 +106,9 @@ class Annealing(AbstractMethod[Tempering, Particles, AnnealInfo, Annealed]):
         """Independent draws of the base with equal weights."""
         x = problem.base.sample(key, self.particles)
         dtype = x.dtype
-        kernel = _follow(self.mover.kernel, x[0]) if isinstance(self.mover, Invariant) else None
+        kernel = self.mover.kernel if isinstance(self.mover, Invariant) else None
+        # The state keeps its structure from step to step, however the kernel is tuned.
+        kernel = kernel.following(x[0]) if isinstance(kernel, AbstractScaled) else kernel
         return Particles(
             x,
             jnp.zeros(self.particles, dtype),
@@ -115,18 +128,17 @@ class Annealing(AbstractMethod[Tempering, Particles, AnnealInfo, Annealed]):
         log_w = state.log_w + self.mover.before(state.x, log_ratio, state.beta, new)
         # Weights that are all zero have no effective draw; a NaN among them stays one.
         size = jnp.where(jnp.max(log_w) == -jnp.inf, 0.0, ess(log_w))
-        khat = jnp.fmax(state.khat, pareto_khat(log_w))
-        x, log_w, log_z, eve, resampled = self._resample(state, log_w, size, resample_key)
+        x, log_w, log_z, eve, khat, resampled = self._resample(state, log_w, size, resample_key)
         x, moved, accept, broken, kernel = self.mover(problem, state.kernel, x, state.beta, new, key=move_key)
         log_w = log_w + moved
-        lost = ~jnp.isfinite(logsumexp(log_w)) | (size < 1 + 1e-3)
+        lost = ~jnp.isfinite(log_mean(log_w)) | (size < 1 + 1e-3)
         done = new >= 1
         status = Status.where(done, Status.converged, Status.running)
         # A step size that is being tuned may come too late for one rung; not for the last.
         stuck = (accept < STUCK) & (done | (not self.mover.adapts))
         status = Status.where(stuck, Status.rejecting, status)
         status = Status.where(lost, Status.weights_degenerate, status)
-        total = log_z + logsumexp(log_w) - jnp.log(self.particles)
+        total = log_z + log_mean(log_w)
         # -inf is a collapse, which has its own status; NaN is not.
         shown = jnp.where(total == -jnp.inf, jnp.finfo(total.dtype).min, total)
         info = AnnealInfo(new, shown, size, accept, broken, resampled, status)
@@ -134,18 +146,20 @@ class Annealing(AbstractMethod[Tempering, Particles, AnnealInfo, Annealed]):
 
     def _resample(self, state, log_w, size, key):
         if self.resampler is None:
-            return state.x, log_w, state.log_z, state.eve, jnp.asarray(False)
+            return state.x, log_w, state.log_z, state.eve, state.khat, jnp.asarray(False)
         wanted = size < self.threshold * self.particles
         index = self.resampler(log_w, self.particles, key=key)
         index = jnp.where(wanted, index, jnp.arange(self.particles))
-        mean = logsumexp(log_w) - jnp.log(self.particles)
-        log_z = jnp.where(wanted, state.log_z + mean, state.log_z)
-        return state.x[index], jnp.where(wanted, jnp.zeros_like(log_w), log_w), log_z, state.eve[index], wanted
+        log_z = jnp.where(wanted, state.log_z + log_mean(log_w), state.log_z)
+        # Only weights that are averaged can do harm: these, and the last.
+        khat = jnp.where(wanted, jnp.fmax(state.khat, pareto_khat(log_w)), state.khat)
+        log_w = jnp.where(wanted, jnp.zeros_like(log_w), log_w)
+        return state.x[index], log_w, log_z, state.eve[index], khat, wanted
 
     def value(self, problem, state):
         """The weighted cloud and the tally of log Z."""
         variance, ancestors = ancestral_variance(state.log_w, state.eve)
-        log_z = state.log_z + logsumexp(state.log_w) - jnp.log(self.particles)
+        log_z = state.log_z + log_mean(state.log_w)
         khat = jnp.fmax(state.khat, pareto_khat(state.log_w))
         found = Tally(log_z, variance, ess(state.log_w), khat, ancestors)
         return Annealed(Weighted(state.x, state.log_w), found, state.kernel)
@@ -153,11 +167,3 @@ class Annealing(AbstractMethod[Tempering, Particles, AnnealInfo, Annealed]):
     def gradients(self, steps: int) -> int:
         """How many gradients `steps` rungs cost, over all particles."""
         return steps * self.particles * self.mover.cost()
-
-
-def _follow(kernel, x):
-    # The state keeps its structure from step to step: a scale of one number becomes one of the event's shape.
-    if getattr(kernel, "step_size", None) is None:
-        return kernel
-    scale = jnp.broadcast_to(kernel.scale.astype(x.dtype), x.shape)
-    return kernel.tuned(kernel.step_size.astype(x.dtype), scale)

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int
 from ..core import AbstractInfo, AbstractMethod, Cloud, Estimate, InputError, Key, Status, StatusError, run, succeeded
 from ..problems import AbstractDensity, check
 from .diagnostics import chain_estimate, ess_bulk, ess_tail, rhat
-from .kernels import AbstractKernel
+from .kernels import AbstractKernel, AbstractScaled
 
 # The least acceptance, over all draws, with which chains can be said to move.
 MOVING = 0.05
@@ -126,11 +126,11 @@ class WarmUp(AbstractMethod[Starts, WarmState, WarmInfo, AbstractKernel]):
         steps: the length that the schedule is made for; run it for as many.
     """
 
-    kernel: AbstractKernel
+    kernel: AbstractScaled
     steps: int = eqx.field(static=True, default=500)
 
     def __check_init__(self):
-        if self.kernel.target is None:
+        if not isinstance(self.kernel, AbstractScaled) or self.kernel.target is None:
             raise InputError(
                 f"WarmUp cannot tune {type(self.kernel).__name__}: it has no test and so no acceptance to aim at"
             )
@@ -140,10 +140,8 @@ class WarmUp(AbstractMethod[Starts, WarmState, WarmInfo, AbstractKernel]):
     def init(self, problem, *, key):
         """Walkers at the starts, the kernel as given."""
         walkers = Chains(self.kernel).init(problem, key=key)
-        kernel: Any = self.kernel
         x = problem.x0[0]
-        scale = jnp.broadcast_to(kernel.scale.astype(x.dtype), x.shape)
-        kernel = kernel.tuned(kernel.step_size.astype(x.dtype), scale)
+        kernel = self.kernel.following(x)
         nothing = jnp.zeros(x.shape, x.dtype)
         return WarmState(walkers, kernel, nothing, nothing, jnp.zeros((), x.dtype), jnp.asarray(0))
 
@@ -253,7 +251,7 @@ def sample_chains(
     problem = Starts(density, x0)
     for start in x0:
         check(density, start)
-    if warmup and kernel.target is not None:
+    if warmup and isinstance(kernel, AbstractScaled) and kernel.target is not None:
         warm = run(WarmUp(kernel, warmup), problem, steps=warmup, key=jax.random.fold_in(key, 0), throw=throw)
         kernel, x0 = warm.value, warm.state.state.walkers.x
     elif warmup:

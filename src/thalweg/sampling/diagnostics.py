@@ -15,6 +15,7 @@ Fails      fewer than four draws a chain give NaN, as does a coordinate with a d
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -37,23 +38,17 @@ def rhat(draws: Draws) -> PerCoordinate:
 
 def ess_bulk(draws: Draws) -> PerCoordinate:
     """Effective number of draws for the centre of the distribution (rank-normalised, split chains)."""
-    return _each(draws, lambda x: _ess(_normal_ranks(_split(x))))
+    return _each(draws, _bulk)
 
 
 def ess_tail(draws: Draws) -> PerCoordinate:
     """Effective number of draws for the 5 % and 95 % quantiles, the smaller."""
-
-    def tail(x):
-        low, high = jnp.quantile(x, jnp.asarray([0.05, 0.95], x.dtype))
-        count = lambda q: _ess(_split((x <= q).astype(x.dtype)))  # noqa: E731
-        return jnp.minimum(count(low), count(high))
-
-    return _each(draws, tail)
+    return _each(draws, _tail)
 
 
 def ess_mean(draws: Draws) -> PerCoordinate:
     """Effective number of draws for the mean itself, which is what its standard error needs."""
-    return _each(draws, lambda x: _ess(_split(x)))
+    return _each(draws, _mean)
 
 
 def chain_estimate(draws: Draws) -> Estimate:
@@ -72,6 +67,11 @@ def pareto_khat(log_w: Float[Array, " n"]) -> Float[Array, ""]:
     tail = min(math.ceil(min(0.2 * n, 3 * n**0.5)), n - 1)
     if tail < 5:
         return jnp.asarray(jnp.nan, log_w.dtype)
+    return _khat(log_w, tail)
+
+
+@partial(jax.jit, static_argnums=1)
+def _khat(log_w, tail):
     ordered = jnp.sort(log_w) - jnp.max(log_w)
     cut = jnp.exp(ordered[-tail - 1])
     excess = jnp.exp(ordered[-tail:]) - cut
@@ -97,6 +97,8 @@ def _pareto_shape(x):
     return (n * shape + 10 * 0.5) / (n + 10)
 
 
+# One compilation a shape: op by op, the first call would take seconds.
+@partial(jax.jit, static_argnums=1)
 def _each(draws, fn):
     flat = draws.reshape(*draws.shape[:2], -1)
     if flat.shape[1] < 4 or not jnp.issubdtype(draws.dtype, jnp.floating):
@@ -104,6 +106,20 @@ def _each(draws, fn):
     found = jax.lax.map(fn, jnp.moveaxis(flat, 2, 0))
     finite = jnp.all(jnp.isfinite(flat), axis=(0, 1))
     return jnp.where(finite, found, jnp.nan).reshape(draws.shape[2:])
+
+
+def _bulk(x):
+    return _ess(_normal_ranks(_split(x)))
+
+
+def _tail(x):
+    low, high = jnp.quantile(x, jnp.asarray([0.05, 0.95], x.dtype))
+    count = lambda q: _ess(_split((x <= q).astype(x.dtype)))  # noqa: E731
+    return jnp.minimum(count(low), count(high))
+
+
+def _mean(x):
+    return _ess(_split(x))
 
 
 def _split(x):

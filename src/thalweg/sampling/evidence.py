@@ -18,10 +18,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaincc, logsumexp, ndtri
+from jax.scipy.special import gammaincc, ndtri
 from jaxtyping import Array, Float, Int
 
-from ..core import Estimate, InputError, Status, StatusError, ess, succeeded
+from ..core import Estimate, InputError, Status, StatusError, ess, log_mean, succeeded
 from .diagnostics import KHAT, pareto_khat
 
 # Beyond this the law of log Z is too skewed for a symmetric interval.
@@ -84,7 +84,7 @@ def tally(log_w: Float[Array, " n"]) -> Tally:
     n = log_w.shape[0]
     size = ess(log_w)
     variance = jnp.sum((jax.nn.softmax(log_w) - 1 / n) ** 2)
-    return Tally(logsumexp(log_w) - jnp.log(n), variance * n / max(n - 1, 1), size, pareto_khat(log_w), size)
+    return Tally(log_mean(log_w), variance * n / max(n - 1, 1), size, pareto_khat(log_w), size)
 
 
 def ancestral_variance(log_w: Float[Array, " n"], eve: Int[Array, " n"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -104,30 +104,33 @@ def evidence(weights: Float[Array, "*runs n"] | Tally) -> Evidence:
         InputError: for no weights at all.
     """
     if isinstance(weights, Tally):
-        found = jax.tree.map(jnp.atleast_1d, weights)
-        n = 10**6
-    else:
-        if weights.ndim not in (1, 2) or weights.size == 0:
-            raise InputError(f"got log weights of shape {weights.shape}; expected (n,) or (replicates, n), not empty")
-        found = jax.vmap(tally)(jnp.atleast_2d(weights))
-        # All runs have one law of weights, and its tail is best seen in all of them.
-        n, khat = weights.size, pareto_khat(weights.reshape(-1))
-        found = eqx.tree_at(lambda t: t.khat, found, jnp.broadcast_to(khat, found.khat.shape))
-    return _combine(found, n)
+        return _combine(jax.tree.map(jnp.atleast_1d, weights), KHAT)
+    if weights.ndim not in (1, 2) or weights.size == 0:
+        raise InputError(f"got log weights of shape {weights.shape}; expected (n,) or (replicates, n), not empty")
+    found = _tallies(weights)
+    # With few weights k-hat itself is uncertain, and less of it is tolerable (Vehtari et al., arXiv 1507.02646).
+    return _combine(found, min(KHAT, 1 - 1 / np.log10(max(weights.size, 11))))
 
 
-def _combine(found: Tally, n: int) -> Evidence:
+@jax.jit
+def _tallies(weights):
+    found = jax.vmap(tally)(jnp.atleast_2d(weights))
+    # All runs have one law of weights, and its tail is best seen in all of them.
+    khat = pareto_khat(weights.reshape(-1))
+    return eqx.tree_at(lambda t: t.khat, found, jnp.broadcast_to(khat, found.khat.shape))
+
+
+@eqx.filter_jit
+def _combine(found: Tally, limit) -> Evidence:
     runs = found.log_z.shape[0]
     dtype = found.log_z.dtype
-    log_z = logsumexp(found.log_z) - jnp.log(runs)
+    log_z = log_mean(found.log_z)
     # Each run's share of the mean: a run with a larger Z has more of the variance.
     relative = jnp.exp(found.log_z - log_z)
     run_stderr = jnp.sqrt(jnp.sum(relative**2 * found.variance)) / runs
     replicate_stderr = jnp.std(relative, ddof=1) / runs**0.5 if runs > 1 else jnp.asarray(jnp.nan, dtype)
     stderr = jnp.fmax(run_stderr, replicate_stderr)
     total, khat = jnp.sum(found.ess), jnp.max(found.khat)
-    # With few weights k-hat itself is uncertain, and less of it is tolerable (Vehtari et al., arXiv 1507.02646).
-    limit = min(KHAT, 1 - 1 / np.log10(max(n, 11)))
     heavy = (khat > limit) | (jnp.mean(found.ancestors) < FEW) | ~(stderr <= WIDE)
     status = Status.where(heavy, Status.weights_degenerate, Status.converged)
     if runs > 1:

@@ -26,10 +26,10 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from ..core import InputError, Key, Point
+from ..core.checks import at_least_zero, positive
 from ..problems import AbstractDensity
 
 # Stan's bound: an energy error that no accident explains.
@@ -57,12 +57,16 @@ class Move(eqx.Module):
 class AbstractKernel(eqx.Module):
     """A step of one walker.
 
-    `gradients` is the number of gradients a step costs, `target` the rate of acceptance that a warm-up aims at (None
-    for a kernel without a test), `exact` whether the density is left exactly as it is.
+    `target` is the rate of acceptance that a warm-up aims at, None for a kernel without a test, which leaves the
+    density only nearly as it is.
     """
 
-    gradients: eqx.AbstractVar[int]
-    target: eqx.AbstractVar[float | None]
+    target: eqx.AbstractClassVar[float | None]
+
+    @property
+    @abc.abstractmethod
+    def gradients(self) -> int:
+        """Gradients a step costs."""
 
     @abc.abstractmethod
     def init(self, density: AbstractDensity, x: Point, *, key: Key) -> Any:
@@ -74,27 +78,47 @@ class AbstractKernel(eqx.Module):
 
     def tuned(self, step_size, scale) -> "AbstractKernel":
         """The same kernel with another step size and scale."""
-        if not hasattr(self, "step_size"):
-            raise InputError(f"{type(self).__name__} has no step size to tune; run it without warm-up")
-        where = lambda k: (k.step_size, k.scale)  # noqa: E731
-        return eqx.tree_at(where, self, (step_size, scale))
+        raise InputError(f"{type(self).__name__} has no step size to tune; run it without warm-up")
 
 
-def _number(x):
-    # A plain number keeps no precision of its own, so that the walker's is followed.
-    return jnp.asarray(x)
+class AbstractScaled(AbstractKernel):
+    """A kernel with a step size, in units of a length for each coordinate; a warm-up can tune both.
 
+    Fields:
+        step_size: h.
+        scale: s, a length for each coordinate, or one for all.
+    """
 
-class RandomWalk(AbstractKernel):
-    """Random-walk Metropolis; needs no gradient."""
-
-    step_size: Float[Array, ""] = eqx.field(converter=_number)
-    scale: Float[Array, "..."] = eqx.field(converter=_number, default=1.0)
-    gradients: ClassVar[int] = 0
-    target: ClassVar[float | None] = 0.234
+    step_size: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    scale: Float[Array, "..."] = eqx.field(converter=jnp.asarray, default=1.0)
 
     def __check_init__(self):
-        _positive(self)
+        for name in ("step_size", "scale"):
+            positive(type(self).__name__, name, getattr(self, name))
+
+    def init(self, density, x, *, key):
+        """A walker at `x`, with the log density's gradient there."""
+        return _with_score(density, x)
+
+    def tuned(self, step_size, scale) -> "AbstractScaled":
+        """The same kernel with another step size and scale."""
+        return eqx.tree_at(lambda k: (k.step_size, k.scale), self, (step_size, scale))
+
+    def following(self, x: Point) -> "AbstractScaled":
+        """The same kernel in the precision of `x`, with a length for each coordinate: what a loop can tune."""
+        scale = jnp.broadcast_to(self.scale.astype(x.dtype), x.shape)
+        return self.tuned(self.step_size.astype(x.dtype), scale)
+
+
+class RandomWalk(AbstractScaled):
+    """Random-walk Metropolis; needs no gradient."""
+
+    target: ClassVar[float | None] = 0.234
+
+    @property
+    def gradients(self):
+        """None."""
+        return 0
 
     def init(self, density, x, *, key):
         """A walker at `x`."""
@@ -108,20 +132,15 @@ class RandomWalk(AbstractKernel):
         return _metropolis(walker, new, new.log_prob - walker.log_prob, test_key)
 
 
-class ULA(AbstractKernel):
+class ULA(AbstractScaled):
     """Unadjusted Langevin; the density it keeps differs from the target by order h."""
 
-    step_size: Float[Array, ""] = eqx.field(converter=_number)
-    scale: Float[Array, "..."] = eqx.field(converter=_number, default=1.0)
-    gradients: ClassVar[int] = 1
     target: ClassVar[float | None] = None
 
-    def __check_init__(self):
-        _positive(self)
-
-    def init(self, density, x, *, key):
-        """A walker at `x`."""
-        return _with_score(density, x)
+    @property
+    def gradients(self):
+        """One."""
+        return 1
 
     def step(self, density, walker, *, key):
         """One step."""
@@ -131,20 +150,15 @@ class ULA(AbstractKernel):
         return new, _move(jnp.ones_like(error), error)
 
 
-class MALA(AbstractKernel):
+class MALA(AbstractScaled):
     """Langevin proposals with Metropolis's test."""
 
-    step_size: Float[Array, ""] = eqx.field(converter=_number)
-    scale: Float[Array, "..."] = eqx.field(converter=_number, default=1.0)
-    gradients: ClassVar[int] = 1
     target: ClassVar[float | None] = 0.574
 
-    def __check_init__(self):
-        _positive(self)
-
-    def init(self, density, x, *, key):
-        """A walker at `x`."""
-        return _with_score(density, x)
+    @property
+    def gradients(self):
+        """One."""
+        return 1
 
     def step(self, density, walker, *, key):
         """One proposal."""
@@ -155,16 +169,13 @@ class MALA(AbstractKernel):
         return _metropolis(walker, new, log_ratio, test_key)
 
 
-class HMC(AbstractKernel):
+class HMC(AbstractScaled):
     """Hamiltonian Monte Carlo with a fixed number of leapfrog steps and fresh momenta."""
 
-    step_size: Float[Array, ""] = eqx.field(converter=_number)
-    leaps: int = eqx.field(static=True, default=8)
-    scale: Float[Array, "..."] = eqx.field(converter=_number, default=1.0)
+    leaps: int = eqx.field(static=True, default=8, kw_only=True)
     target: ClassVar[float | None] = 0.65
 
     def __check_init__(self):
-        _positive(self)
         if self.leaps < 1:
             raise InputError(f"HMC(leaps={self.leaps}): expected at least 1")
 
@@ -172,10 +183,6 @@ class HMC(AbstractKernel):
     def gradients(self):
         """One a leap."""
         return self.leaps
-
-    def init(self, density, x, *, key):
-        """A walker at `x`."""
-        return _with_score(density, x)
 
     def step(self, density, walker, *, key):
         """One trajectory."""
@@ -186,22 +193,23 @@ class HMC(AbstractKernel):
         return _metropolis(walker, new, log_ratio, test_key)
 
 
-class Underdamped(AbstractKernel):
+class Underdamped(AbstractScaled):
     """Underdamped Langevin by the BAOAB splitting, without a test; positions biased by order h^2.
 
     Fields:
         friction: gamma, in units of 1 over the time of `step_size`; at least 0.
     """
 
-    step_size: Float[Array, ""] = eqx.field(converter=_number)
-    friction: Float[Array, ""] = eqx.field(converter=_number, default=1.0)
-    scale: Float[Array, "..."] = eqx.field(converter=_number, default=1.0)
-    gradients: ClassVar[int] = 1
+    friction: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1.0, kw_only=True)
     target: ClassVar[float | None] = None
 
+    @property
+    def gradients(self):
+        """One."""
+        return 1
+
     def __check_init__(self):
-        _positive(self)
-        _friction(self)
+        at_least_zero(type(self).__name__, "friction", self.friction)
 
     def init(self, density, x, *, key):
         """A walker at `x` with a momentum at equilibrium."""
@@ -225,19 +233,20 @@ class Underdamped(AbstractKernel):
         return new, _move(jnp.ones_like(error), error)
 
 
-class GHMC(AbstractKernel):
+class GHMC(AbstractScaled):
     """Underdamped Langevin made exact: one leapfrog under Metropolis's test, the momentum turned round when refused."""
 
-    step_size: Float[Array, ""] = eqx.field(converter=_number)
-    friction: Float[Array, ""] = eqx.field(converter=_number, default=1.0)
-    scale: Float[Array, "..."] = eqx.field(converter=_number, default=1.0)
-    gradients: ClassVar[int] = 1
+    friction: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1.0, kw_only=True)
     # A refusal sends the walker back along its path, so they must be rare.
     target: ClassVar[float | None] = 0.95
 
+    @property
+    def gradients(self):
+        """One."""
+        return 1
+
     def __check_init__(self):
-        _positive(self)
-        _friction(self)
+        at_least_zero(type(self).__name__, "friction", self.friction)
 
     def init(self, density, x, *, key):
         """A walker at `x` with a momentum at equilibrium."""
@@ -359,16 +368,3 @@ def _like(value, x):
 
 def _normal(key, x):
     return jax.random.normal(key, x.shape, x.dtype)
-
-
-def _positive(kernel):
-    for name in ("step_size", "scale"):
-        value = getattr(kernel, name)
-        if not isinstance(value, Tracer) and not bool(jnp.all((value > 0) & jnp.isfinite(value))):
-            raise InputError(f"{type(kernel).__name__}({name}={value}): expected a finite number of more than 0")
-
-
-def _friction(kernel):
-    value = kernel.friction
-    if not isinstance(value, Tracer) and not bool((value >= 0) & jnp.isfinite(value)):
-        raise InputError(f"{type(kernel).__name__}(friction={value}): expected a finite number of at least 0")

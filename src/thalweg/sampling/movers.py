@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from ..core import Cloud, InputError, Paper
+from ..core.checks import positive
 from ..problems import AbstractDensity
 from .kernels import AbstractKernel, langevin, log_transition
 from .tempering import Tempering
@@ -132,9 +132,7 @@ class Jarzynski(AbstractMover):
 
     def __check_init__(self):
         for name in ("step_size", "scale"):
-            value = getattr(self, name)
-            if not isinstance(value, Tracer) and not bool(jnp.all(value > 0)):
-                raise InputError(f"Jarzynski({name}={value}): expected more than 0")
+            positive("Jarzynski", name, getattr(self, name))
 
     def before(self, x, log_ratio, beta, new):
         """Nothing is known before the step."""

@@ -44,7 +44,7 @@ from ..core import (
     Weighted,
     run,
 )
-from ..problems import AbstractDensity
+from ..problems import AbstractDensity, check_base
 from .autonomous import AbstractStill, papers
 from .orbits import AbstractHorizon, orbits
 
@@ -69,8 +69,7 @@ class NEISProblem(eqx.Module):
     domain: Callable[[Point], Bool[Array, ""]] | None = None
 
     def __check_init__(self):
-        if self.base.event != self.target.event:
-            raise InputError(f"base has points of shape {self.base.event}, target {self.target.event}; expected one")
+        check_base(self.base, self.target.event, constant=False)
         eqx.filter_eval_shape(lambda: self.base.sample(jax.random.key(0), 1))
 
 

@@ -22,22 +22,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import scipy.stats
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
 
-from ..core import AbstractObjective, Fit, InputError, Key, Paper, Status, StatusError, run, succeeded
+from ..core import AbstractObjective, Fit, InputError, Key, Status, StatusError, run, succeeded
+from ..core.checks import known, positive
 from ..processes import BAOAB, Observed, Simulate, UnderdampedLangevin, phase
 from .diagnostics import rhat
-from .sgmcmc import Posterior
+from .sgmcmc import SGLD, Posterior
 
-paper = Paper(
-    "sgmcmc-potentials",
-    "Scalable Bayesian Uncertainty Quantification for Neural Network Potentials: Promise and Pitfalls",
-    "2212.07959",
-    2022,
-    "SGLD and pSGLD with polynomial steps",
-    "checked",
-)
+paper = SGLD.paper
 
 # Above this the chains have not met.
 RHAT = 1.1
@@ -145,8 +138,7 @@ class ForceLikelihood(eqx.Module):
 
     def __check_init__(self):
         for name, x in (("sigma_scale", self.sigma_scale), ("weight_std", self.weight_std)):
-            if not isinstance(x, Tracer) and not 0 < float(x) < np.inf:
-                raise InputError(f"ForceLikelihood({name}={x}): expected a finite number above 0")
+            positive("ForceLikelihood", name, x)
 
     def log_likelihood(self, theta: Weights, row) -> Float[Array, ""]:
         """Of one configuration."""
@@ -245,7 +237,7 @@ def credible_interval(
     if values.ndim < 2 or values.shape[1] < 4:
         raise InputError(f"values have shape {values.shape}; expected (chains, draws, ...) with four draws or more")
     found = _pooled(values, level)
-    if throw and not isinstance(found.blocked, Tracer) and bool(found.blocked.any()):
+    if throw and (blocked := known(found.blocked)) is not None and blocked.any():
         raise StatusError(found.text, found)
     return found
 

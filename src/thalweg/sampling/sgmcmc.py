@@ -26,11 +26,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
-from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..core import AbstractInfo, AbstractMethod, InputError, Key, Paper, Status
+from ..core.checks import all_known, at_least_zero, positive, show
 
 papers = (
     Paper(
@@ -132,7 +132,7 @@ class Polynomial(AbstractStepSize):
     def __check_init__(self):
         _positive("Polynomial", "first", self.first)
         _positive("Polynomial", "last", self.last)
-        if not isinstance(self.first, Tracer) and not isinstance(self.last, Tracer) and self.first <= self.last:
+        if all_known((self.first, self.last)) and self.first <= self.last:
             raise InputError(f"Polynomial(first={self.first}, last={self.last}): expected first > last; or Constant")
         if self.steps < 1 or not 0 < self.power <= 1:
             raise InputError(
@@ -207,8 +207,7 @@ class AbstractStochasticGradient(AbstractMethod[Posterior, ChainState, ChainInfo
         name = type(self).__name__
         if not isinstance(self.schedule, AbstractStepSize):
             raise InputError(f"{name}(schedule={self.schedule!r}): expected a schedule such as Constant(1e-4)")
-        if not isinstance(self.temperature, Tracer) and not 0 <= float(self.temperature) < np.inf:
-            raise InputError(f"{name}(temperature={self.temperature}): expected a finite number of at least 0")
+        at_least_zero(name, "temperature", self.temperature)
         if self.draws < 1 or self.burn_in < 0 or self.thin < 1:
             raise InputError(
                 f"{name}(draws={self.draws}, burn_in={self.burn_in}, thin={self.thin}): expected at least 1, 0 and 1"
@@ -311,7 +310,7 @@ class SGHMC(AbstractStochasticGradient):
     friction: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.1)
 
     def __check_init__(self):
-        if not isinstance(self.friction, Tracer) and not 0 < float(self.friction) <= 1:
+        if all_known(self.friction) and not 0 < float(self.friction) <= 1:
             raise InputError(f"SGHMC(friction={self.friction}): expected a share in (0, 1]; 1 is SGLD")
 
     def remember(self, theta):
@@ -379,5 +378,6 @@ def _flat(start):
 
 
 def _positive(owner, name, x):
-    if x.ndim or (not isinstance(x, Tracer) and not 0 < float(x) < np.inf):
-        raise InputError(f"{owner}({name}={x}): expected one finite number above 0")
+    if x.ndim:
+        raise InputError(f"{owner}({name}={show(np.asarray(x))}): expected one number")
+    positive(owner, name, x)

@@ -14,12 +14,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from ..core import InputError
-from ..problems import AbstractDensity
+from ..core.checks import known
+from ..problems import AbstractDensity, check_base
 
 
 class Tempered(AbstractDensity):
@@ -36,10 +36,7 @@ class Tempered(AbstractDensity):
 
     def log_prob(self, x):
         """(1 - beta) log base + beta log target."""
-        base, target = self.base.log_prob(x), self.target.log_prob(x)
-        # At the ends the other density may be zero, and 0 log 0 is no number.
-        base = jnp.where(self.beta < 1, (1 - self.beta) * jnp.where(self.beta < 1, base, 0.0), 0.0)
-        return base + jnp.where(self.beta > 0, self.beta * jnp.where(self.beta > 0, target, 0.0), 0.0)
+        return _power(self.base.log_prob(x), 1 - self.beta) + _power(self.target.log_prob(x), self.beta)
 
 
 class Tempering(eqx.Module):
@@ -53,10 +50,7 @@ class Tempering(eqx.Module):
     target: AbstractDensity
 
     def __check_init__(self):
-        if self.base.event != self.target.event:
-            raise InputError(f"the base has points of shape {self.base.event}, the target {self.target.event}")
-        if self.base.log_z is None:
-            raise InputError(f"the base {type(self.base).__name__} has no known log_z; take one such as Normal")
+        check_base(self.base, self.target.event)
 
     def at(self, beta) -> Tempered:
         """The rung at `beta`."""
@@ -86,9 +80,8 @@ class Ladder(AbstractSchedule):
 
     def __init__(self, betas):
         self.betas = jnp.asarray(betas, float)
-        if isinstance(self.betas, Tracer):
+        if (rungs := known(self.betas)) is None:
             return
-        rungs = np.asarray(self.betas)
         if rungs.ndim != 1 or len(rungs) < 2 or rungs[0] != 0 or rungs[-1] != 1 or not np.all(np.diff(rungs) > 0):
             raise InputError(f"Ladder: got {rungs}; expected a list that rises from 0 to 1")
 
@@ -136,3 +129,8 @@ class Adaptive(AbstractSchedule):
         (low, _), _ = jax.lax.scan(halve, (beta, one), None, length=40)
         # However steep the target, the ladder has an end.
         return jnp.where(enough(one), one, jnp.maximum(low, beta + (1 - beta) * 1e-6))
+
+
+def _power(log_prob, beta):
+    # A density may be zero, and 0 log 0 is no number; nor is its derivative, hence the second `where`.
+    return jnp.where(beta > 0, beta * jnp.where(beta > 0, log_prob, 0.0), 0.0)
