@@ -19,6 +19,9 @@ def broken(x):
 def vector(x):
     return -x
 
+def torn(x):
+    return jnp.where(x[0] > 2.0, jnp.nan, -jnp.sum(x**2))
+
 def narrow(x):
     return -0.5 * jnp.sum((x - 40.0) ** 2) / 1e-6
 
@@ -181,3 +184,10 @@ def test_a_file_that_has_changed_is_not_resumed(thalweg, bad, tmp_path):
     assert "has changed since the run began" in bad("sample-density", "--resume", tmp_path / "run")
     file.unlink()
     assert "there is no file" in bad("sample-density", "--resume", tmp_path / "run")
+
+
+def test_a_region_without_numbers_is_named(thalweg, file):
+    done = thalweg("sample-density", f"{file}:torn", *WORDS, "--out", file.parent / "torn")
+    assert done.status == 1
+    assert "the log density is nan at x = [" in done.err
+    assert len(done.err.splitlines()) == 1

@@ -169,7 +169,7 @@ def sample_density(run: RunDir, prepared: Prepared, *, quiet: bool, level: float
         )  # fmt: skip
     if bool(result.status == Status.nonfinite):
         run.update(status=Status[result.status])
-        raise StatusError(f"{options.density}: {Status[result.status]}", result)
+        raise StatusError(f"{options.density}: {_where(problem.target, result) or Status[result.status]}", result)
     value = result.value
     evidence = value.evidence()
     # A run that ended badly taints what was made of all of them.
@@ -256,6 +256,21 @@ def report(run: RunDir, out: Path | None) -> tuple[dict[str, Any], Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, page)
     return summary, path
+
+
+def _where(target, result) -> str:
+    """A particle at which the log density is no number, in words; nothing where there is none."""
+    import jax
+
+    x = np.asarray(result.state.state.each.x).reshape(-1, *target.event)
+    log_prob = np.asarray(jax.vmap(target.log_prob)(x))
+    at = np.flatnonzero(np.isnan(log_prob) | (log_prob == np.inf))
+    if not len(at):
+        return ""
+    point = np.array2string(x[at[0]], precision=4, threshold=8).replace("\n", " ")
+    return (
+        f"the log density is {log_prob[at[0]]} at x = {point} and {len(at) - 1} other points; expected a number or -inf"
+    )
 
 
 def _digest(file) -> str:

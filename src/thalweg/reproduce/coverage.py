@@ -105,7 +105,8 @@ def judged(case: Case, estimates: int, seed: int = 0) -> Claim:
 @eqx.filter_jit
 def _estimated(method, problem, keys):
     go = lambda k: solve(method, problem, max_steps=80, key=k, throw=False).value.tally  # noqa: E731
-    tallies = jax.lax.map(jax.vmap(go), keys)
+    # Some at once: a few hundred particles alone leave a processor idle.
+    tallies = jax.lax.map(jax.vmap(go), keys, batch_size=20)
     return eqx.filter_vmap(evidence)(tallies)
 
 
