@@ -234,7 +234,7 @@ class SelfRepellent(AbstractWalk):
         "2305.05097",
         2023,
         "kernel K[x], V(alpha)",
-        "checked",
+        "reproduced",
     )
 
     def move(self, chain, repulsion, node, u):
