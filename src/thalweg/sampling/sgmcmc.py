@@ -271,7 +271,7 @@ class SGLD(AbstractStochasticGradient):
         "2212.07959",
         2022,
         "SGLD and pSGLD with polynomial steps",
-        "checked",
+        "reproduced",
     )
     preconditioner: RMSProp | None = None
 
