@@ -27,7 +27,7 @@ papers = (
         "2206.09908",
         2022,
         "finite- and infinite-time estimators, training by E[A^2], assisted starts",
-        "checked",
+        "reproduced",
     ),
 )
 
