@@ -38,13 +38,24 @@ class DensityRun:
     log_w: np.ndarray
     replicate: np.ndarray
 
+    @property
+    def flat(self) -> np.ndarray:
+        """Draws (n, d)."""
+        return self.x.reshape(len(self.x), -1)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Of all draws; they sum to one."""
+        w = np.exp(self.log_w - self.log_w.max())
+        return w / w.sum()
+
     def each(self):
         """Draws (m, d) and weights of each run, those summing to one."""
-        flat = self.x.reshape(len(self.x), -1)
         for r in np.unique(self.replicate):
             at = self.replicate == r
+            # By its own largest: a run may have next to nothing of the whole.
             w = np.exp(self.log_w[at] - self.log_w[at].max())
-            yield flat[at], w / w.sum()
+            yield self.flat[at], w / w.sum()
 
 
 def render_density(run: DensityRun, record: Record) -> str:
@@ -141,9 +152,7 @@ def weights_figure(run: DensityRun) -> str:
 
 def marginals_figure(run: DensityRun, names: tuple[str, ...]) -> str:
     """Weighted histograms of the first coordinates: all runs filled, each run as a line."""
-    runs = list(run.each())
-    flat = run.x.reshape(len(run.x), -1)
-    weights = np.exp(run.log_w - run.log_w.max())
+    runs, flat, weights = list(run.each()), run.flat, run.weights
     with matplotlib.rc_context(STYLE):
         rows = -(-len(names) // 3)
         figure = Figure(figsize=(9, 2.5 * rows), layout="constrained")
@@ -163,9 +172,8 @@ def marginals_figure(run: DensityRun, names: tuple[str, ...]) -> str:
 
 def plane_figure(run: DensityRun) -> str:
     """Draws in one plane, each drawn as often as its weight says."""
-    w = np.exp(run.log_w - run.log_w.max())
-    rng = np.random.default_rng(0)
-    x = some(run.x[rng.choice(len(w), len(w), p=w / w.sum())])
+    w = run.weights
+    x = some(run.x[np.random.default_rng(0).choice(len(w), len(w), p=w)])
     plane = Plane.of(x)
     at = plane(x)
     with matplotlib.rc_context(STYLE):
