@@ -3,7 +3,8 @@
 Three questions. log Z of a Bayesian regression whose evidence is known: the error of tempered SMC, times the root of
 the gradients (or seconds) it took, ours with the same fixed kernel as blackjax's and as it comes. Effective draws for
 each gradient and each second, by HMC with the same step and length, and by each library's own warm-up (numpyro: NUTS).
-Steps of SGLD on mini-batches. Single precision, compilation not counted, four chains or runs side by side in each.
+Steps of SGLD on mini-batches. Single precision, four chains side by side. Compilation is not counted, but for what
+numpyro's `MCMC.run` may compile anew in a second call.
 """
 
 import statistics
@@ -73,7 +74,7 @@ def evidences(repeats):
     truth = float(target.log_z)
     base = Normal(jnp.zeros(target.event), 1.0)
     problem, rows = Tempering(base, target), []
-    hmc = HMC(step_size=jnp.asarray(STEP), leaps=LEAPS)
+    hmc = HMC(STEP, leaps=LEAPS)
     for name, tuning in (("thalweg, fixed kernel", 0.0), ("thalweg, tuned", 1.0)):
         # Resampling on every rung, as blackjax does, when the kernel is fixed.
         threshold = 0.5 if tuning else 1.0

@@ -42,8 +42,7 @@ class Case:
 
 def cases(short: bool = False) -> list[Case]:
     """Well-behaved ones first, then those that must not be trusted."""
-    hmc = HMC(step_size=jnp.asarray(0.4), leaps=3)
-    smc = Annealing(Invariant(hmc), Adaptive(0.8), 200)
+    smc = Annealing(Invariant(HMC(0.4, leaps=3)), Adaptive(0.8), 200)
     ais = Annealing(Invariant(MALA(0.2), tuning=0.0), Ladder.power(40, 2.0), 200, resampler=None)
     path = Annealing(Jarzynski(0.03), Ladder.power(40, 2.0), 200, resampler=None)
     rush = Annealing(Invariant(MALA(0.2), tuning=0.0), Ladder.power(2), 100, resampler=None)
