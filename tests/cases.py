@@ -3,15 +3,13 @@
 `tests/test_contract.py` puts every row through the same examination.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from thalweg.core import AbstractMethod, Denoiser, Fit, Velocity
+from tests.case import Case
+from thalweg.core import Denoiser, Fit, Velocity
 from thalweg.flows import (
     DDIM,
     ConstantNoise,
@@ -97,18 +95,6 @@ from thalweg.sampling import (
     WarmUp,
     metropolis_walk,
 )
-
-
-@dataclass(frozen=True)
-class Case:
-    """A method and a problem; `poison` turns the problem into one with a NaN in it, `grad` whether derivatives pass."""
-
-    name: str
-    method: Callable[[], AbstractMethod]
-    problem: Callable[[], object]
-    poison: Callable[[object], object]
-    grad: bool = True
-
 
 X = jnp.arange(6.0).reshape(3, 2)
 TS = jnp.linspace(0.0, 1.0, 6)
