@@ -35,8 +35,10 @@ def made(stderr, trusted, seed=0):
         (0.1, np.arange(N) < 40, True),
         (0.02, np.zeros(N, bool), True),
         (0.1, np.zeros(N, bool), None),
+        (0.1, np.arange(N) < 10, None),
+        (0.02, np.arange(N) < 10, False),
     ],
-    ids=["honest", "too short", "too long", "some refused", "refused rightly", "refused for nothing"],
+    ids=["honest", "too short", "too long", "some refused", "all refused", "for nothing", "few", "few and wrong"],
 )
 def test_what_a_row_says(stderr, trusted, holds, monkeypatch):
     monkeypatch.setattr(coverage, "estimated", lambda case, estimates, seed: made(stderr, trusted))

@@ -5,7 +5,8 @@ Setting    200 estimates of four independent runs each, on densities whose log Z
 Trusted    estimates with a good status: their intervals have to cover between 84 and 96 % of the time, about three
            standard errors of a share of 200
 Refused    where nearly all are refused, all intervals together, which nobody would be shown, have to miss the band;
-           where they do not the refusal is too careful, which is no fault of coverage and is said
+           where they do not the refusal is too careful, which is no fault of coverage and is said. The few that are
+           trusted all the same must not miss more often than intervals at 90 % can by chance
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtri
+from scipy.stats import binom
 
 from ..core import solve, succeeded
 from ..problems import Banana, Funnel, ManyWell, Normal, PhiFour, eight_modes, posterior
@@ -27,8 +29,8 @@ from .claims import Claim, Reproduction, Stopwatch
 
 LEVEL, BAND = 0.9, (0.84, 0.96)
 REPLICATES = 4
-# Fewer trusted estimates than this say nothing about their share.
-ENOUGH = 20
+# Fewer trusted estimates than this do not fix their share; they can still be too many misses for chance.
+ENOUGH, CHANCE = 20, 1e-3
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,9 @@ def judged(case: Case, estimates: int, seed: int = 0) -> Claim:
         room = max(0.06, 3 * np.sqrt(LEVEL * (1 - LEVEL) / k))
         holds = bool(max(LEVEL - room, 0) <= np.mean(inside[trusted]) <= min(LEVEL + room, 1))
         return Claim(f"{case.name}: trusted intervals cover at {LEVEL:.0%}", f"within {room:.0%}", text, base, holds)
+    # How probable it is that so few of the trusted cover, were each to cover as often as it says.
+    if binom.cdf(int(inside[trusted].sum()), k, LEVEL) < CHANCE:
+        return Claim(f"{case.name}: the few that are trusted cover", f"at {LEVEL:.0%}, by chance", text, base, False)
     if BAND[0] <= everyone <= BAND[1]:
         return Claim(f"{case.name}: refused, though it would cover", "–", text, base, None)
     return Claim(f"{case.name}: refused, for it would not cover", "refused", text, base, True)
