@@ -58,8 +58,8 @@ def ours(problem, epsilon, name):
     if name == "ot.solve":
         return lambda: solve(problem, epsilon, tolerance=ERROR, gap=False, throw=False)
     method = Sinkhorn(epsilon, ERROR) if name == "Sinkhorn" else SinkhornNewton(epsilon, ERROR)
-    # A thousand sweeps say enough of a method that needs more.
-    return lambda: iterate(method, problem, max_steps=1000, key=key, throw=False)
+    # So many sweeps say enough of a method that needs more.
+    return lambda: iterate(method, problem, max_steps=2_000_000 // len(problem.a), key=key, throw=False)
 
 
 def peers(problem, epsilon):

@@ -84,6 +84,7 @@ class SinkhornNewton(AbstractMethod[Transport, NewtonState, NewtonInfo, Plan]):
         "2401.12253",
         2024,
         "alg. 2",
+        "reproduced",
     )
     epsilon: Float[Array, ""] = eqx.field(converter=jnp.asarray)
     tolerance: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-6)
