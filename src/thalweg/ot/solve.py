@@ -19,6 +19,7 @@ from ..core import InputError, Result, Status, StatusError, describe, succeeded
 from ..core.chunks import Progress
 from .coarse import descend, ladder
 from .cost import SquaredEuclidean
+from .geometry import PointCloud
 from .implicit import attach, envelope
 from .newton import NewtonInfo, SinkhornNewton
 from .plan import Plan, Potentials
@@ -27,9 +28,11 @@ from .progress import advance
 from .sinkhorn import Sinkhorn, check_epsilon, default_tolerance
 
 # Relative to the spread of the costs: below, a Sinkhorn sweep forgets so slowly that a Newton step is worth its cost.
-SMALL = 2e-3
+# Between clouds over-relaxed sweeps go much further, and many points share in a row, which a sparse Hessian misses
+# (benchmarks/results/ot.json).
+SMALL, SMALL_CLOUD = 2e-3, 5e-5
 # Sweeps before Newton steps are tried where Sinkhorn was chosen.
-PATIENCE = 500
+PATIENCE = 1000
 
 
 class Solution(eqx.Module):
@@ -114,8 +117,9 @@ def solve(
 
     Args:
         epsilon: the regularisation, in units of the cost.
-        method: what to iterate; by default `Sinkhorn` for a regularisation above 0.002 of the spread of the costs
-            (and for unbalanced problems, and where epsilon is traced), else `SinkhornNewton`.
+        method: what to iterate; by default `Sinkhorn` for a regularisation above 0.002 of the spread of the costs in a
+            matrix, 0.00005 between clouds (and for unbalanced problems, and where epsilon is traced), else
+            `SinkhornNewton`.
         tolerance: L1 error of the marginals; 1e-6 in double precision and 1e-3 in single by default.
         max_steps: of the method.
         warm: potentials of an earlier solution to start from.
@@ -138,7 +142,8 @@ def solve(
     fixed, cloud = jax.tree.map(jax.lax.stop_gradient, ((small, epsilon), problem))
     tolerance = tolerance or default_tolerance(dtype)
     coarser = ladder(cloud, 0 if rungs is None and not (method is None and warm is None) else rungs)
-    chosen = method or _choose([*coarser, fixed[0]][0], fixed[1], tolerance, warm)
+    below = SMALL_CLOUD if isinstance(problem.geometry, PointCloud) else SMALL
+    chosen = method or _choose([*coarser, fixed[0]][0], fixed[1], below, tolerance, warm)
     chosen = descend(chosen, cloud, coarser)
     given = method is not None or isinstance(chosen, SinkhornNewton) or _traced(fixed)
     budget = max_steps if given or not problem.balanced else min(max_steps, PATIENCE)
@@ -162,9 +167,9 @@ def _traced(tree):
     return any(isinstance(x, Tracer) for x in jax.tree.leaves(tree))
 
 
-def _choose(problem, epsilon, tolerance, warm):
+def _choose(problem, epsilon, smallest, tolerance, warm):
     known = problem.balanced and not _traced((problem, epsilon))
-    if known and float(epsilon) < SMALL * float(eqx.filter_jit(problem.geometry.spread)()):
+    if known and float(epsilon) < smallest * float(eqx.filter_jit(problem.geometry.spread)()):
         return SinkhornNewton(epsilon, tolerance, warm=warm)
     return Sinkhorn(epsilon, tolerance, warm=warm)
 
