@@ -16,11 +16,12 @@ def arrays(tree):
     return [x for x in jax.tree.leaves(tree) if eqx.is_array(x) and not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)]
 
 
+# Every test takes two steps where it can: the loop over them is compiled once a row, and compiling is what costs.
 @each
-def test_five_steps_are_three_and_two_and_the_same_key_gives_the_same_answer(case, key):
+def test_four_steps_are_two_and_two_and_the_same_key_gives_the_same_answer(case, key):
     method, problem = case.method(), case.problem()
-    whole = run(method, problem, steps=5, key=key)
-    part = run(method, problem, steps=3, key=key)
+    whole = run(method, problem, steps=4, key=key)
+    part = run(method, problem, steps=2, key=key)
     rest = run(method, problem, steps=2, key=key, state=part.state)
     for a, b in zip(arrays(whole.state), arrays(rest.state), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -32,16 +33,18 @@ def test_five_steps_are_three_and_two_and_the_same_key_gives_the_same_answer(cas
 def test_the_state_keeps_its_structure_and_compiled_equals_eager(case, key):
     method, problem = case.method(), case.problem()
     first = start(method, problem, key=key)
-    state, info = method.step(problem, first.state, key=jax.random.fold_in(key, 0))
+    state = first.state
+    for step in range(2):
+        state, info = method.step(problem, state, key=jax.random.fold_in(key, step))
+        assert info.status is not None
     before, after = (
         jax.tree.map(lambda x: (jnp.shape(x), jnp.result_type(x)), eqx.filter(s, eqx.is_array))
         for s in (first.state, state)
     )
     assert before == after
-    compiled = run(method, problem, steps=1, key=key)
+    compiled = run(method, problem, steps=2, key=key)
     for a, b in zip(arrays(compiled.state.state), arrays(state), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5)
-    assert info.status is not None
 
 
 @each
