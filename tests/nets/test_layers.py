@@ -1,5 +1,6 @@
 """The pieces: products, convolutions and norms against their definitions."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +24,30 @@ def test_conv_is_the_sum_over_shifts(key):
     padded = np.pad(np.asarray(x), ((1, 1), (1, 1), (0, 0)))
     expected = sum(padded[i : i + 4, j : j + 5] @ layer.weight[i, j] for i in range(3) for j in range(3))
     np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_derivatives_of_a_convolution_are_those_of_its_definition(kernel, key, x64):
+    layer = Conv(2, 3, kernel=kernel, key=key)
+    x, dx = jax.random.normal(key, (2, 4, 5, 2), jnp.float64)
+    w = layer.weight.astype(jnp.float64)
+    dw = jax.random.normal(jax.random.fold_in(key, 1), w.shape, jnp.float64)
+
+    def ours(x, w):
+        return jnp.tanh(eqx.tree_at(lambda c: c.weight, layer, w)(x))
+
+    def theirs(x, w):
+        y = jax.lax.conv_general_dilated(x[None], w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return jnp.tanh(y[0])
+
+    total = lambda f: lambda x, w: jnp.sum(f(x, w) ** 3)  # noqa: E731
+    slope = lambda f: jax.jvp(total(f), (x, w), (dx, dw))[1]  # noqa: E731
+    np.testing.assert_allclose(slope(ours), slope(theirs), rtol=1e-12)
+    for a, b in zip(*(jax.grad(total(f), (0, 1))(x, w) for f in (ours, theirs)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+    # And once more: the gradient along a direction, differentiated.
+    bend = lambda f: jax.grad(lambda x: jnp.sum(dx * jax.grad(total(f))(x, w)))(x)  # noqa: E731
+    np.testing.assert_allclose(bend(ours), bend(theirs), rtol=1e-9, atol=1e-11)
 
 
 def test_norm_is_of_each_group(key):
