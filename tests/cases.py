@@ -9,6 +9,8 @@ import numpy as np
 import optax
 
 from tests.case import Case
+from tests.pde.cases import CASES as PDE
+from tests.rare.cases import CASES as RARE
 from thalweg.core import Denoiser, Fit, Velocity
 from thalweg.flows import (
     DDIM,
@@ -317,4 +319,6 @@ CASES = [
     ),
     Case("ContrastiveEnergy", lambda: bowl(AllMove(0.1), Contrastive(2)), energies, nan_rows, grad=False),
     Case("Fit", fit, pairs, lambda p: eqx.tree_at(lambda q: q.target, p, p.target * jnp.nan), grad=False),
+    *PDE,
+    *RARE,
 ]

@@ -9,15 +9,15 @@
     print(tw.certify(flow, held_out, data, key=key))      # how far to trust it
 
 Rooms, from the ground up: `core` (the loop, training, fields, weights, saving), `nets`, `problems`, `processes`, `ot`,
-`flows`, `sampling`; on top the command line, the report and the reproductions. Time runs from 0 (base) to 1 (data)
-everywhere.
+`flows`, `sampling`, `pde`, `rare`; on top the command line, the report and the reproductions. Time runs from 0 (base)
+to 1 (data) everywhere.
 """
 
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import core, flows, nets, ot, problems, processes, sampling
+    from . import core, flows, nets, ot, pde, problems, processes, rare, sampling
     from .core import (
         CheckpointError,
         Estimate,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .problems import dataset
     from .processes import simulate
 
-_ROOMS = ("core", "nets", "problems", "processes", "ot", "flows", "sampling")
+_ROOMS = ("core", "nets", "problems", "processes", "ot", "flows", "sampling", "pde", "rare")
 
 __all__ = [
     "Certificate",
@@ -57,8 +57,10 @@ __all__ = [
     "flows",
     "nets",
     "ot",
+    "pde",
     "problems",
     "processes",
+    "rare",
     "run",
     "run_host",
     "sampling",

@@ -66,6 +66,23 @@ class Status(eqx.Enumeration):
         "the walkers drift away without end: the density may not have a finite integral; add a prior or a wall, or "
         "check the sign of the log density"
     )
+    unresolved = (
+        "the points do not see the solution, or the ansatz cannot follow it: no rate of its parameters explains the "
+        "equation there; draw points where the solution is (UnitPoints, ImportancePoints, more of them), fit the start "
+        "better, or let more parameters move"
+    )
+    step_size = (
+        "the solution bent by more than half of its size within one step, or adaptive steps became too small: take "
+        "smaller or implicit steps, raise the regularisation, or loosen the tolerance"
+    )
+    rising = (
+        "the loss rose while it was being made smaller: lower the optimiser's learning rate, take more steps of it or "
+        "more particles a batch, and smaller steps in time"
+    )
+    cut_short = (
+        "trajectories were cut off before they reached either set, and count as not arrived: raise the longest "
+        "trajectory, or take longer time steps"
+    )
 
 
 class AbstractInfo(eqx.Module):

@@ -10,12 +10,14 @@ Densities whose scores, moments and interpolant fields are exact, and data sets 
 | a lattice field, a cluster of atoms | `PhiFour`, `LennardJones` | `physics.py` |
 | posteriors of real data | `posterior`, `LinearRegression`, `LogisticRegression` | `posteriors.py` |
 | exact fields of an interpolant between two mixtures | `MixtureInterpolant` | `interpolant.py` |
+| evolution equations with their solutions, 2203.01360 | `KdV`, `Advection`, `Trap` | `evolution.py` |
 | real and toy data by name | `dataset`, `Dataset`, `split`, `names` | `datasets.py` |
 | two-dimensional toy shapes | `TOYS` | `toys.py` |
 """
 
 from .datasets import Dataset, dataset, names, split
 from .density import AbstractDensity, Density, Normal, check, check_base
+from .evolution import AbstractEvolution, Advection, KdV, Trap
 from .interpolant import MixtureInterpolant
 from .mixtures import Mixture, eight_modes, five_modes, gaussian, three_from_two, two_modes
 from .physics import LennardJones, PhiFour
@@ -26,10 +28,13 @@ from .toys import TOYS
 __all__ = [
     "TOYS",
     "AbstractDensity",
+    "AbstractEvolution",
+    "Advection",
     "Banana",
     "Dataset",
     "Density",
     "Funnel",
+    "KdV",
     "LennardJones",
     "LinearRegression",
     "LogisticRegression",
@@ -38,6 +43,7 @@ __all__ = [
     "MixtureInterpolant",
     "Normal",
     "PhiFour",
+    "Trap",
     "check",
     "check_base",
     "dataset",

@@ -11,6 +11,7 @@ elsewhere.
 | what is drawn | `gather`, `Evidence`, `Draws`, `Plane`, `Record`, `is_image` | `evidence.py` |
 | plots that follow the theme | `training_figure`, `samples_figure`, `trajectories_figure`, `to_svg` | `figures.py` |
 | two samples in one picture | `compare_figure` | `figures.py` |
+| paths of rare transitions, there and back | `transition_figure` | `paths.py` |
 | grids of images | `grid`, `png`, `data_uri`, `sample_png` | `pictures.py` |
 | the page of a transport, and the frame of all pages | `render` | `page.py` |
 | a sampled density: its page, traces of chains | `render_density`, `DensityRun`, `trace_figure` | `density.py` |
@@ -20,6 +21,7 @@ from .density import DensityRun, render_density, trace_figure
 from .evidence import Draws, Evidence, Plane, Record, gather, is_image
 from .figures import compare_figure, samples_figure, to_svg, training_figure, trajectories_figure
 from .page import render
+from .paths import transition_figure
 from .pictures import data_uri, grid, png, sample_png
 
 __all__ = [
@@ -42,4 +44,5 @@ __all__ = [
     "trace_figure",
     "training_figure",
     "trajectories_figure",
+    "transition_figure",
 ]

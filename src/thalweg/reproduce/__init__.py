@@ -22,6 +22,8 @@ module adds its own: a line in `REPRODUCTIONS`, under the name of its `Paper`.
 | NEIS, 2206.09908 | `neis_flows` | `neis.py` |
 | self-repellent walks, 2305.05097 | `self_repellent_walk` | `repellent.py` |
 | stochastic-gradient MCMC of potentials, 2212.07959 | `sgmcmc_potentials` | `potentials.py` |
+| score-based transport, 2206.04642 | `score_based_transport` | `score_transport.py` |
+| minimum action paths, 2202.06936 | `minimum_action_paths` | `minimum_action.py` |
 | coverage of the intervals for log Z | `certificate_evidence` | `coverage.py` |
 | the certificate on digits and MNIST | `digits`, `mnist` | `images.py` |
 """
@@ -37,11 +39,13 @@ from .images import digits, mnist
 from .infigfusion import infigfusion
 from .interflow import interflow
 from .interpolants import stochastic_interpolants
+from .minimum_action import minimum_action_paths
 from .moe import moe_map
 from .neis import neis_flows
 from .potentials import sgmcmc_potentials
 from .repellent import self_repellent_walk
 from .score_sde import score_sde
+from .score_transport import score_based_transport
 from .sliced import sliced_wasserstein_cv
 from .sns import sinkhorn_newton_sparse
 
@@ -59,6 +63,8 @@ REPRODUCTIONS: dict[str, _Callable[[bool], Reproduction]] = {
     "neis": neis_flows,
     "self-repellent-walk": self_repellent_walk,
     "sgmcmc-potentials": sgmcmc_potentials,
+    "score-based-transport": score_based_transport,
+    "minimum-action": minimum_action_paths,
     "certificate-digits": digits,
     "certificate-mnist": mnist,
     "certificate-evidence": certificate_evidence,
@@ -75,10 +81,12 @@ __all__ = [
     "infigfusion",
     "interflow",
     "jarzynski_ebm",
+    "minimum_action_paths",
     "mnist",
     "moe_map",
     "neis_flows",
     "ode_sde_gap",
+    "score_based_transport",
     "score_sde",
     "self_repellent_walk",
     "sgmcmc_potentials",
