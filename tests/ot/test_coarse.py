@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 from thalweg.core import InputError
-from thalweg.ot import KL, PointCloud, Sinkhorn, SquaredEuclidean, Transport, coarse, coarsened, refined, solve
+from thalweg.ot import (
+    KL,
+    PointCloud,
+    Sinkhorn,
+    SinkhornNewton,
+    SquaredEuclidean,
+    Transport,
+    coarse,
+    coarsened,
+    refined,
+    solve,
+)
 from thalweg.ot.coarse import LARGE, descend, ladder
 
 RNG = np.random.default_rng(0)
@@ -65,8 +76,9 @@ def test_the_answer_is_that_of_a_cold_start_in_fewer_sweeps(cost, sides, x64):
 
 
 def test_newton_steps_start_from_cells_too(x64):
-    cold, warm = (solve(problem(), 0.03, tolerance=1e-6, rungs=r) for r in (0, 1))
-    assert "SinkhornNewton" in warm.method
+    newton = SinkhornNewton(0.03, tolerance=1e-6)
+    cold, warm = (solve(problem(), 0.03, method=newton, rungs=r) for r in (0, 1))
+    assert warm.method == "SinkhornNewton, after 1 coarser"
     np.testing.assert_allclose(warm.value, cold.value, rtol=1e-6)
     assert int(warm.newton_steps) < int(cold.newton_steps)
 

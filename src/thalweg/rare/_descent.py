@@ -167,8 +167,8 @@ def _with_gradient(total):
     return objective
 
 
-def check_descent(owner: str, method) -> None:
-    """Refuse what no descent can start from."""
+def check_path(owner: str, method) -> None:
+    """Refuse what no path can start from, and a tolerance that nothing meets; None leaves it to the method."""
     if method.segments < 4:
         raise InputError(f"{owner}(segments={method.segments}): expected at least 4")
     if not method.bend >= 0:
@@ -176,7 +176,7 @@ def check_descent(owner: str, method) -> None:
             f"{owner}(bend={method.bend}): expected at least 0; it is relative to the distance of the ends"
         )
     if method.tolerance is not None and not method.tolerance > 0:
-        raise InputError(f"{owner}(tolerance={method.tolerance}): expected a positive number, or None for the default")
+        raise InputError(f"{owner}(tolerance={method.tolerance}): expected a positive number")
 
 
 def default_tolerance(dtype) -> float:

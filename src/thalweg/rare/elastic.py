@@ -19,13 +19,12 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from ..core import AbstractInfo, AbstractMethod, InputError, Status
-from ..core.checks import real
+from ..core.checks import positive, real
 from ..core.types import Point
-from ._descent import first_path
+from ._descent import check_path, first_path
 from .hamiltonian import AbstractGradient
 from .path import Path, arclength
 from .problem import Crossing
-from .string import check_band
 
 # FIRE: mixing at first, its decay, growth and fall of the step, steps downhill before it grows, its longest.
 MIX, MIX_DECAY, GROW, FALL, PATIENCE, LONGEST = 0.1, 0.99, 1.1, 0.5, 5, 10.0
@@ -138,9 +137,9 @@ class ElasticBand(AbstractMethod[Crossing, BandState, BandInfo, Band]):
     tolerance: float = eqx.field(static=True, default=1e-3)
 
     def __check_init__(self):
-        check_band("ElasticBand", self)
-        if not isinstance(self.spring, Tracer) and not float(self.spring) > 0:
-            raise InputError(f"ElasticBand(spring={float(self.spring)}): expected a positive number")
+        check_path("ElasticBand", self)
+        positive("ElasticBand", "step_size", self.step_size)
+        positive("ElasticBand", "spring", self.spring)
 
     @property
     def evenly(self) -> bool:

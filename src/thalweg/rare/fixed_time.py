@@ -12,11 +12,11 @@ Fails      as `Geometric` does. For long times most nodes wait at the ends: the 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from ..core import AbstractMethod, InputError
-from ._descent import PathInfo, PathState, begin, check_descent, descend, first_path, first_scales
+from ..core import AbstractMethod
+from ..core.checks import positive
+from ._descent import PathInfo, PathState, begin, check_path, descend, first_path, first_scales
 from .hamiltonian import AbstractSystem
 from .path import Path
 from .problem import Crossing
@@ -43,9 +43,8 @@ class FixedTime(AbstractMethod[Crossing, PathState, PathInfo, Transition]):
     tolerance: float | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
-        check_descent("FixedTime", self)
-        if not isinstance(self.duration, Tracer) and not float(self.duration) > 0:
-            raise InputError(f"FixedTime(duration={float(self.duration)}): expected more than 0")
+        check_path("FixedTime", self)
+        positive("FixedTime", "duration", self.duration)
 
     @property
     def evenly(self) -> bool:

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core import AbstractMethod, Paper
-from ._descent import PathInfo, PathState, begin, check_descent, descend, first_path, first_scales
+from ._descent import PathInfo, PathState, begin, check_path, descend, first_path, first_scales
 from .hamiltonian import AbstractSystem
 from .path import Path, lengths
 from .problem import Crossing
@@ -55,7 +55,7 @@ class Geometric(AbstractMethod[Crossing, PathState, PathInfo, Transition]):
     tolerance: float | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
-        check_descent("Geometric", self)
+        check_path("Geometric", self)
 
     @property
     def evenly(self) -> bool:

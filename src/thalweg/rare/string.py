@@ -15,12 +15,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
-from ..core import AbstractInfo, AbstractMethod, InputError, Status
+from ..core import AbstractInfo, AbstractMethod, Status
+from ..core.checks import positive
 from ..core.types import Point
-from ._descent import first_path
+from ._descent import check_path, first_path
 from .path import Path, arclength, resample
 from .problem import Crossing
 
@@ -88,7 +88,8 @@ class String(AbstractMethod[Crossing, StringState, StringInfo, Relaxed]):
     tolerance: float = eqx.field(static=True, default=1e-4)
 
     def __check_init__(self):
-        check_band("String", self)
+        check_path("String", self)
+        positive("String", "step_size", self.step_size)
 
     @property
     def evenly(self) -> bool:
@@ -114,17 +115,3 @@ class String(AbstractMethod[Crossing, StringState, StringInfo, Relaxed]):
         """The path and how fast the drift is along it."""
         drifts = problem.system.drifts(state.path).reshape(state.path.shape[0], -1)
         return Relaxed(state.path, jnp.linalg.norm(drifts, axis=1))
-
-
-def check_band(owner: str, method) -> None:
-    """Refuse what no path can start from, and steps that are not positive."""
-    if method.segments < 4:
-        raise InputError(f"{owner}(segments={method.segments}): expected at least 4")
-    if not method.bend >= 0:
-        raise InputError(
-            f"{owner}(bend={method.bend}): expected at least 0; it is relative to the distance of the ends"
-        )
-    if not method.tolerance > 0:
-        raise InputError(f"{owner}(tolerance={method.tolerance}): expected a positive number")
-    if not isinstance(method.step_size, Tracer) and not float(method.step_size) > 0:
-        raise InputError(f"{owner}(step_size={float(method.step_size)}): expected a positive number")

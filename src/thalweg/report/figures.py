@@ -8,6 +8,7 @@ Why        each colour is drawn as a stand-in and replaced by a CSS variable, an
 import io
 import re
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -124,27 +125,41 @@ def compare_figure(
     Raises:
         InputError: for a suffix that is neither .png nor .svg, or when it cannot be written.
     """
-    from ..core.errors import InputError
-    from ..core.io import write_atomic
-
-    if path.suffix.lower() not in (".png", ".svg"):
-        raise InputError(f"cannot draw to {path}; expected .png or .svg")
+    check_picture(path)
     names = (Path(names[0]).name, Path(names[1]).name)
     plane = Plane.of(np.concatenate([x, y]), columns)
     a, b = plane(some(x)), plane(some(y))
-    fixed: Any = {k: _fixed(v) if isinstance(v, str) else v for k, v in STYLE.items()}
-    with matplotlib.rc_context(fixed):
+
+    def draw():
         if a.shape[1] == 1:
-            figure = _densities(a[:, 0], {names[1]: b[:, 0]}, plane, real=names[0], fixed=True)
-        else:
-            figure = Figure(figsize=(6, 5.4), layout="constrained")
-            ax = figure.subplots()
-            for z, name, colour in ((a, names[0], ODE), (b, names[1], SDE)):
-                ax.scatter(z[:, 0], z[:, 1], s=9, color=_fixed(colour), alpha=0.55, linewidths=0, label=name)
-            ax.set(xlabel=plane.names[0], ylabel=plane.names[1])
-            ax.legend()
+            return _densities(a[:, 0], {names[1]: b[:, 0]}, plane, real=names[0], tint=fixed)
+        figure = Figure(figsize=(6, 5.4), layout="constrained")
+        ax = figure.subplots()
+        for z, name, colour in ((a, names[0], ODE), (b, names[1], SDE)):
+            ax.scatter(z[:, 0], z[:, 1], s=9, color=fixed(colour), alpha=0.55, linewidths=0, label=name)
+        ax.set(xlabel=plane.names[0], ylabel=plane.names[1])
+        ax.legend()
+        return figure
+
+    write_picture(path, draw)
+
+
+def check_picture(path: Path) -> None:
+    """Refuse, before anything is drawn, what is neither .png nor .svg."""
+    from ..core.errors import InputError
+
+    if path.suffix.lower() not in (".png", ".svg"):
+        raise InputError(f"cannot draw to {path}; expected .png or .svg")
+
+
+def write_picture(path: Path, draw: Callable[[], Figure]) -> None:
+    """What `draw` returns as a file of its own, atomically, in the style whose colours need no page."""
+    from ..core.io import write_atomic
+
+    style: Any = {k: fixed(v) if isinstance(v, str) else v for k, v in STYLE.items()}
+    with matplotlib.rc_context(style):
         stream = io.BytesIO()
-        figure.savefig(stream, format=path.suffix.lower()[1:], dpi=160, facecolor="white")
+        draw().savefig(stream, format=path.suffix.lower()[1:], dpi=160, facecolor="white")
     write_atomic(path, stream.getvalue())
 
 
@@ -186,8 +201,7 @@ def _paths(ax, plane, draws: Draws, colour, most):
     ax.legend(loc="upper right", handletextpad=0.1)
 
 
-def _densities(first, sets, plane, real="held-out data", fixed=False):
-    tint = _fixed if fixed else str
+def _densities(first, sets, plane, real="held-out data", tint: Callable[[str], str] = str):
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     ax = figure.subplots()
     pooled = np.concatenate([first, *sets.values()])
@@ -234,5 +248,6 @@ def some(x: np.ndarray, most: int = 1200) -> np.ndarray:
     return x if len(x) <= most else x[np.random.default_rng(0).choice(len(x), most, replace=False)]
 
 
-def _fixed(colour):
+def fixed(colour: str) -> str:
+    """The colour of a file of its own; any other text as it is."""
     return FIXED.get(colour, colour)

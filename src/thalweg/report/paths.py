@@ -4,16 +4,14 @@ Answers    which way does the system go, which way back, over which landscape, a
 Why        two panels: the plane, with the drift's speed as shading and both paths; the action along each path's length
 """
 
-import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
 
 from ..core.errors import InputError
-from .figures import FIXED, INK, MUTED, ODE, SDE, STYLE, VARIABLES, to_svg
+from .figures import INK, MUTED, ODE, SDE, STYLE, check_picture, fixed, to_svg, write_picture
 
 # No window, whatever the user's own settings.
 matplotlib.use("agg", force=False)
@@ -58,33 +56,14 @@ def transition_figure(
         raise InputError(
             f"transition_figure: paths of {got} coordinates; expected more than {max(plane)}, as `plane` says"
         )
-    if path is not None and path.suffix.lower() not in (".png", ".svg"):
-        raise InputError(f"cannot draw to {path}; expected .png or .svg")
-    lines = {k: x[:, list(plane)] for k, x in flat.items()}
-    text = _draw(runs, lines, plane, landscape, names, grid, str)
     if path is not None:
-        _write(path, runs, lines, plane, landscape, names, grid)
-    return text
-
-
-def _draw(runs, lines, plane, landscape, names, grid, tint):
-    with matplotlib.rc_context(_style(tint)):
-        return to_svg(_figure(runs, lines, plane, landscape, names, grid, tint))
-
-
-def _write(path, runs, lines, plane, landscape, names, grid):
-    from ..core.io import write_atomic
-
-    tint = lambda colour: FIXED.get(colour, colour)  # noqa: E731
-    with matplotlib.rc_context(_style(tint)):
-        stream = io.BytesIO()
-        figure = _figure(runs, lines, plane, landscape, names, grid, tint)
-        figure.savefig(stream, format=path.suffix.lower()[1:], dpi=160, facecolor="white")
-    write_atomic(path, stream.getvalue())
-
-
-def _style(tint) -> Any:
-    return {k: tint(v) if isinstance(v, str) and v in VARIABLES else v for k, v in STYLE.items()}
+        check_picture(path)
+    lines = {k: x[:, list(plane)] for k, x in flat.items()}
+    draw = lambda tint: _figure(runs, lines, plane, landscape, names, grid, tint)  # noqa: E731
+    if path is not None:
+        write_picture(path, lambda: draw(fixed))
+    with matplotlib.rc_context(STYLE):
+        return to_svg(draw(str))
 
 
 def _figure(runs, lines, plane, landscape, names, grid, tint):
