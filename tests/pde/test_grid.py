@@ -5,22 +5,19 @@ import numpy as np
 import pytest
 
 from tests.stats import assert_slope
-from thalweg.core import AbstractProcess, Diffusion, InputError
+from thalweg.core import AbstractProcess, InputError
 from thalweg.pde import (
     BackwardEuler,
     FokkerPlanck,
-    Grid,
     current,
     diffusing,
     entropy_rate,
     evolve,
-    generator,
     linear_moments,
     stationary,
 )
-from thalweg.pde.grid import Faces
 from thalweg.problems import Density, Normal
-from thalweg.processes import OU
+from thalweg.processes import OU, Grid
 
 THETA, MU, SIGMA = np.asarray([1.0, 0.6]), np.asarray([0.3, -0.2]), np.asarray([0.8, 0.5])
 M0, S0, T = np.asarray([0.9, -0.6]), np.asarray([0.35, 0.3]), 0.7
@@ -202,33 +199,7 @@ def test_entropy_rate_score_and_marginal_of_a_gaussian(x64):
     assert np.isnan(middle.log_prob(np.asarray([[9.0, 0.0]]))).all()
 
 
-def test_rates_are_those_of_the_generator(x64):
-    """Columns sum to zero, nothing off the diagonal is negative, in three dimensions and without noise on an axis."""
-    process = OU(jnp.asarray([1.0, 0.5, 0.8]), 0.1, jnp.asarray([0.5, 0.0, 0.7]))
-    A = generator(process, Grid((-1.0, -1.0, -2.0), (1.5, 1.0, 2.0), (5, 4, 6), (False, False, True)))
-    assert np.abs(A.sum(axis=0)).max() < 1e-12
-    off = A.toarray() - np.diag(A.diagonal())
-    assert off.min() == 0
-    assert ((off > 0).sum(axis=0) <= 6).all()
-    # Every limit of the exponential fitting meets its neighbour.
-    u, D, h = np.asarray([1e-4, -1e-4, 2.0, -2.0, 0.0]), np.asarray([0.3, 0.3, 0.3, 0.0, 0.3]), 0.1
-    f = Faces(np.zeros(5, int), np.ones(5, int), u, D, h)
-    right, left = f.rates()
-    np.testing.assert_allclose(h * (right - left), u, atol=1e-12)
-    np.testing.assert_allclose((right[:3] / left[:3])[[0, 2]], np.exp(u * h / 0.3)[[0, 2]], rtol=1e-9)
-    assert right[3] == 0
-    np.testing.assert_allclose(f.added()[3], 0.1)
-
-
 def test_what_is_refused():
-    for fields, told in (
-        (((0.0,), (0.0,), (10,)), "lower < upper"),
-        (((0.0,), (1.0,), (2,)), "at least 3"),
-        (((0.0, 0.0), (1.0, 1.0), (10,)), "one length"),
-        (((0.0,) * 4, (1.0,) * 4, (4,) * 4), "1 to 3 axes"),
-    ):
-        with pytest.raises(InputError, match=told):
-            Grid(*fields)
     with pytest.raises(InputError, match=r"cell Peclet number .* take \d+ cells"):
         evolve(FokkerPlanck(OU(1.0, 0.0, 0.05), Normal(jnp.asarray([1.0]), 0.5), jnp.asarray([0.0, 1.0])),
                Grid((-3.0,), (4.0,), (14,)))  # fmt: skip
@@ -238,11 +209,6 @@ def test_what_is_refused():
         evolve(ou(), Grid((-3.0,), (4.0,), (20,)))
     with pytest.raises(InputError, match="save_at"):
         evolve(ou(), box(20), save_at=(9,))
-    with pytest.raises(InputError, match="coordinate by coordinate"):
-        generator(diffusing(lambda t, x: -x, jnp.eye(2)), box(20))
-    broken = Diffusion(lambda t, x: jnp.where(x > 2, jnp.nan, -x), lambda t, x: 1.0)
-    with pytest.raises(InputError, match=r"at t = 0, x = \(2\.\d+\) the drift is nan"):
-        generator(broken, Grid((-3.0,), (4.0,), (20,)))
     cold = diffusing(lambda t, x: jnp.zeros_like(x), 0.0)
     with pytest.raises(InputError, match="not unique"):
         stationary(cold, Grid((0.0,), (1.0,), (10,)))

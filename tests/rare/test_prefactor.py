@@ -6,7 +6,8 @@ import pytest
 
 from tests.rare.cases import tilted
 from thalweg.core import InputError
-from thalweg.rare import Box, Gradient, Stirred, eyring_kramers, fixed_point, grid_process
+from thalweg.processes import Grid
+from thalweg.rare import Gradient, Stirred, eyring_kramers, fixed_point, grid_process
 
 TURN = np.asarray([[0.0, 1.0], [-1.0, 0.0]])
 MOBILITY = np.asarray([[1.0, 0.0], [0.0, 0.5]])
@@ -39,9 +40,9 @@ def measured(system, eps):
     minimum, saddle, other = points(system)
     logs = []
     for cells in ((100, 75), (200, 150)):
-        grid = grid_process(system, Box((-1.9, -1.8), (1.9, 1.8), cells), eps)
+        grid = grid_process(system, Grid((-1.9, -1.8), (1.9, 1.8), cells), eps)
         time = grid.passage_time(lambda x: jnp.sum((x - other) ** 2) < 0.1)
-        logs.append(np.log(grid.box.at(time, minimum)))
+        logs.append(np.log(grid.grid.between(time, minimum)))
     # The diffusion that cells add is of second order, and the exponent multiplies it.
     log_time = (4 * logs[1] - logs[0]) / 3
     return float(np.exp(log_time + float(eyring_kramers(system, minimum, saddle, eps).log_rate)))

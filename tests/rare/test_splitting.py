@@ -8,7 +8,8 @@ from scipy.stats import norm
 
 from tests.stats import assert_z
 from thalweg.core import Diffusion, InputError, Status, StatusError, run, solve
-from thalweg.rare import Box, Reach, SmallNoise, Splitting, Stirred, grid_process, noisy, probability
+from thalweg.processes import Grid
+from thalweg.rare import Reach, SmallNoise, Splitting, Stirred, grid_process, noisy, probability
 from thalweg.sampling import Replicates
 
 A, B, START, DT, SIGMA = -0.9, 0.8, -0.7, 0.02, 0.3
@@ -73,10 +74,10 @@ def test_two_dimensions_against_the_committor_of_a_grid(key):
     reach = Reach(noisy(system, eps, like=start), start, lambda x: x[0], low, high, dt)
     runs = many(Splitting(40, 4, 2000), reach, key, 16)
     got = probability(runs)
-    grid = grid_process(system, Box((-1.5, -1.4), (1.5, 1.4), (150, 70)), eps)
+    grid = grid_process(system, Grid((-1.5, -1.4), (1.5, 1.4), (150, 70)), eps)
     # Steps of time let exits be missed, as if walls stood farther out by zeta(1/2) / sqrt(2 pi) standard deviations.
     out = 0.9 + 0.5826 * np.sqrt(eps * dt)
-    truth = grid.box.at(grid.committor(lambda x: x[0] < -out, lambda x: x[0] > out), start)
+    truth = float(grid.grid.between(grid.committor(lambda x: x[0] < -out, lambda x: x[0] > out), start))
     assert_z(got.mean, truth, np.hypot(float(got.stderr), 0.05 * truth / 4.5), max_stderr=0.15 * truth)
     assert truth < 0.1
     # What arrived is a path from the start into B.

@@ -7,7 +7,7 @@
 | families of scores, and their losses | `Linear`, `Trained`; `Implicit`, `Denoised` | 2206.04642 | `scores.py` |
 | coordinates in which a cloud stands still | `Whitened`, `Scaled`, `Raw` | | `frames.py` |
 | scores of particles that can be exchanged | `PairPotential`, `pair_score` | 2206.04642 | `pairs.py` |
-| the reference on a grid, steady states, currents | `Grid`, `evolve`, `stationary`, `current` | | `grid.py` |
+| the reference on a grid, steady states, currents | `evolve`, `stationary`, `current` | | `grid.py` |
 | a field, by the parameters of an ansatz | `NeuralGalerkin` | 2203.01360 | `galerkin.py` |
 | what is asked, and what is left behind | `Evolution`, `Evolved` | | `galerkin_problem.py` |
 | families of functions | `PeriodicUnits`, `GaussianUnits`, `DensityUnits`, ... | 2203.01360 | `ansatz.py` |
@@ -58,13 +58,11 @@ from .grid import (
     AbstractGridStep,
     BackwardEuler,
     Exponential,
-    Grid,
     GridDensity,
     GridEvolution,
     current,
     entropy_rate,
     evolve,
-    generator,
     stationary,
 )
 from .pairs import PairPotential, pair_score
@@ -101,7 +99,6 @@ __all__ = [
     "GalerkinState",
     "GaussianUnits",
     "GivenPoints",
-    "Grid",
     "GridDensity",
     "GridEvolution",
     "Implicit",
@@ -133,7 +130,6 @@ __all__ = [
     "entropy_rate",
     "evolve",
     "fit_start",
-    "generator",
     "kl_bound",
     "linear_moments",
     "moving",

@@ -1,4 +1,4 @@
-"""A box of equal cells, and a density on it: what the grid solver works on. All of it NumPy, in double precision."""
+"""A density on the cells of a grid: what the grid solver works on. All of it NumPy, in double precision."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,74 +10,7 @@ from jaxtyping import ArrayLike
 
 from ..core import InputError
 from ..problems import AbstractDensity
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A box cut into equal cells.
-
-    Fields:
-        lower, upper: ends of each axis.
-        cells: how many along each axis, at least 3.
-        periodic: for each axis, whether its ends are one; else they reflect.
-
-    Raises:
-        InputError: for fields of different lengths, more than three axes, an empty axis, or too few cells.
-    """
-
-    lower: tuple[float, ...]
-    upper: tuple[float, ...]
-    cells: tuple[int, ...]
-    periodic: tuple[bool, ...] = ()
-
-    def __post_init__(self):
-        if not self.periodic:
-            object.__setattr__(self, "periodic", (False,) * len(self.cells))
-        sizes = {len(x) for x in (self.lower, self.upper, self.cells, self.periodic)}
-        if len(sizes) != 1 or not 1 <= len(self.cells) <= 3:
-            raise InputError(f"Grid has fields of lengths {sorted(sizes)}; expected one length, of 1 to 3 axes")
-        ends = np.asarray([self.lower, self.upper], np.float64)
-        if not np.isfinite(ends).all() or (ends[0] >= ends[1]).any():
-            raise InputError(
-                f"Grid(lower={self.lower}, upper={self.upper}): expected finite lower < upper on each axis"
-            )
-        if any(isinstance(n, bool) or not isinstance(n, int) or n < 3 for n in self.cells):
-            raise InputError(f"Grid(cells={self.cells}): expected whole numbers of at least 3")
-
-    @property
-    def dim(self) -> int:
-        """How many axes."""
-        return len(self.cells)
-
-    @property
-    def widths(self) -> np.ndarray:
-        """The length of a cell along each axis."""
-        return (np.asarray(self.upper, np.float64) - np.asarray(self.lower, np.float64)) / np.asarray(self.cells)
-
-    @property
-    def volume(self) -> float:
-        """The volume of a cell."""
-        return float(np.prod(self.widths))
-
-    def axis(self, i: int) -> np.ndarray:
-        """The middles of the cells along axis `i`."""
-        return self.lower[i] + (np.arange(self.cells[i]) + 0.5) * self.widths[i]
-
-    @property
-    def centres(self) -> np.ndarray:
-        """The middles of all cells, (cells, d), the last axis fastest."""
-        mesh = np.meshgrid(*(self.axis(i) for i in range(self.dim)), indexing="ij")
-        return np.stack([m.ravel() for m in mesh], axis=1)
-
-    def faces(self, axis: int, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Middles of the inner faces across an axis, (faces, d), and the flat cells on their left and right."""
-        pick = lambda a: np.take(index, a, axis=axis).ravel()  # noqa: E731
-        n, h = self.cells[axis], self.widths[axis]
-        at = np.arange(n if self.periodic[axis] else n - 1)
-        left, right = pick(at), pick((at + 1) % n)
-        points = self.centres[left]
-        points[:, axis] += h / 2
-        return points, left, right
+from ..processes import Grid
 
 
 @dataclass(frozen=True)
@@ -130,26 +63,20 @@ class GridDensity:
     def log_prob(self, x: ArrayLike) -> np.ndarray:
         """log rho at points (n, d), linear between the middles of cells; NaN outside them and where rho is 0."""
         with np.errstate(divide="ignore"):
-            return self._between(np.log(self.p), x)
+            return self.grid.between(np.log(self.p), x)
 
     def score(self, x: ArrayLike) -> np.ndarray:
         """grad log rho at points (n, d), from central differences; NaN outside the middles of cells."""
         with np.errstate(divide="ignore", invalid="ignore"):
             log_p = np.log(self.p)
             axes = [self._slope(log_p, i) for i in range(self.grid.dim)]
-        return np.stack([self._between(a, x) for a in axes], axis=1)
+        return np.stack([self.grid.between(a, x) for a in axes], axis=1)
 
     def _slope(self, log_p, axis):
         h = self.grid.widths[axis]
         if self.grid.periodic[axis]:
             return (np.roll(log_p, -1, axis) - np.roll(log_p, 1, axis)) / (2 * h)
         return np.gradient(log_p, h, axis=axis, edge_order=2)
-
-    def _between(self, values, x):
-        from scipy.interpolate import RegularGridInterpolator
-
-        axes = tuple(self.grid.axis(i) for i in range(self.grid.dim))
-        return RegularGridInterpolator(axes, values, bounds_error=False, fill_value=np.nan)(np.asarray(x, np.float64))
 
 
 def project(density: AbstractDensity, grid: Grid, t: float) -> GridDensity:

@@ -1,20 +1,16 @@
 """The Fokker-Planck equation on a grid of one, two or three dimensions: the reference for everything else.
 
 Answers    what is rho(t, x), with its mass kept, never negative, and an error that falls with the grid?
-Equations  dp_i/dt = sum over faces of (flux in - flux out) / h,  p_i the mean density of cell i
-           the flux from i to i + 1 is (D/h) (B(-P) p_i - B(P) p_{i+1}),  P = u h / D,  B(z) = z / (e^z - 1)
-           with u = b - div D and D at the middle of the face            (Scharfetter and Gummel 1969; for D = 0 upwind)
+Equations  dp/dt = A(t) p, with the jump rates A of `processes.grid`
            BackwardEuler   (1 - dt A(t + dt)) p' = p           order 1 in time, positive at any dt
            Exponential     p' = e^(dt A(t + dt/2)) p           order 2; exact where nothing depends on t
                = sum_k Poisson(k; dt r) (1 + A/r)^k p,  r = max |A_ii|: sums of positive numbers only
-Symbols    A -> generator, P -> the cell Peclet number, h -> widths
+Symbols    A -> generator, P = u h / D -> the cell Peclet number
 Cost       memory O(cells); BackwardEuler a sparse factorisation for every change of A (dear in three dimensions),
            Exponential about dt r products, r ~ sum_i 2 D_i / h_i^2: a finer grid costs more of them, never stability
-Fails      mass is kept to round-off and no density is negative, at any step and any grid. Order 2 in h; but where P is
-           above 2 the scheme adds a diffusion of up to |u| h / 2, which is order 1 (always where D = 0, see `added`).
-           Cells whose mean P is above `max_peclet` under the density are refused, as is a grid that misses some of the
-           initial density. D as a full matrix is refused: no such scheme on axes is positive for every D.
-           Rates come in JAX's precision: single by default, so that moments are good to about 1e-6
+Fails      mass is kept to round-off and no density is negative, at any step and any grid. Order 2 in h; cells whose
+           mean P is above `max_peclet` under the density are refused, as is a grid that misses some of the initial
+           density. Rates come in JAX's precision: single by default, so that moments are good to about 1e-6
 """
 
 import abc
@@ -23,103 +19,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 
 from ..core import AbstractCorrelated, AbstractProcess, InputError
-from ._cells import Grid, GridDensity, project
-from .fokker_planck import FokkerPlanck, advection
+from ..processes import Grid, assemble, faces, generator, invariant
+from ._cells import GridDensity, project
+from .fokker_planck import FokkerPlanck
 
 # Poisson sums longer than this are split: e^-rate must not underflow.
 LONGEST = 100.0
-
-
-@dataclass(frozen=True)
-class Faces:
-    """u = b - div D and D on the inner faces across one axis, with the cells on either side."""
-
-    left: np.ndarray
-    right: np.ndarray
-    u: np.ndarray
-    D: np.ndarray
-    h: float
-
-    @property
-    def peclet(self) -> np.ndarray:
-        """|u| h / D of each face; infinite where there is no noise."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(self.u == 0, 0.0, np.abs(self.u) * self.h / self.D)
-
-    def rates(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rates of mass from left to right and from right to left, both at least 0."""
-        P, h = self.peclet, self.h
-        small = P < 1e-3
-        little, large = np.where(small, P, 0.0), np.where(small, 1.0, P)
-        # "down" is along u. B(-P) and B(P) are 0/0 at P = 0, where their series take over.
-        down = (
-            np.where(small, self.D * (1 + little / 2 + little**2 / 12), np.abs(self.u) * h / -np.expm1(-large)) / h**2
-        )
-        up = np.where(small, self.D * (1 - little / 2 + little**2 / 12) / h**2, down * np.exp(-large))
-        return np.where(self.u >= 0, down, up), np.where(self.u >= 0, up, down)
-
-    def added(self) -> np.ndarray:
-        """The diffusion that the scheme adds: D (P/2 coth(P/2) - 1), and |u| h / 2 without noise."""
-        right, left = self.rates()
-        return 0.5 * (right + left) * self.h**2 - self.D
-
-
-def faces(process: AbstractProcess | AbstractCorrelated, grid: Grid, t: float) -> list[Faces]:
-    """The coefficients on the inner faces, an axis at a time.
-
-    Raises:
-        InputError: for noise mixed by a matrix, and a drift or diffusion that is not finite, with the point.
-    """
-    if isinstance(process, AbstractCorrelated):
-        raise InputError("a grid takes noise that acts coordinate by coordinate; rotate the coordinates so that D is "
-                         "diagonal, or use particles (ScoreTransport)")  # fmt: skip
-    found, index = [], np.arange(np.prod(grid.cells)).reshape(grid.cells)
-    for axis in range(grid.dim):
-        points, left, right = grid.faces(axis, index)
-        # Arrays all of them: a number would be compiled in, and every time anew.
-        x = jnp.asarray(points)
-        u, D = (np.asarray(a, np.float64) for a in _coefficients(process, jnp.asarray(t, x.dtype), x, axis))
-        bad = ~(np.isfinite(u) & np.isfinite(D))
-        if bad.any():
-            at = int(bad.argmax())
-            where = ", ".join(f"{x:.4g}" for x in points[at])
-            raise InputError(f"at t = {t:.4g}, x = ({where}) the drift is {u[at]} and D is {D[at]} along axis {axis}; "
-                             "expected finite numbers: keep the grid inside the domain of the process")  # fmt: skip
-        found.append(Faces(left, right, u, D, grid.widths[axis]))
-    return found
-
-
-@eqx.filter_jit
-def _coefficients(process, t, points, axis: int):
-    def one(x):
-        return advection(process, t, x)[axis], jnp.broadcast_to(0.5 * process.diffusion(t, x) ** 2, x.shape)[axis]
-
-    return jax.vmap(one)(points)
-
-
-def generator(process: AbstractProcess | AbstractCorrelated, grid: Grid, t: float = 0.0) -> Any:
-    """A with dp/dt = A p for the flattened cell densities: columns sum to 0, off the diagonal nothing is negative."""
-    return _assemble(faces(process, grid, t), grid)
-
-
-def _assemble(found: list[Faces], grid: Grid) -> Any:
-    rows, columns, values = [], [], []
-    for f in found:
-        right, left = f.rates()
-        for source, sink, rate in ((f.left, f.right, right), (f.right, f.left, left)):
-            rows += [sink, source]
-            columns += [source, source]
-            values += [rate, -rate]
-    size = int(np.prod(grid.cells))
-    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    return sp.coo_array(entries, shape=(size, size)).tocsc()
 
 
 class AbstractGridStep(eqx.Module):
@@ -243,7 +153,7 @@ def evolve(
         dt = float(ts[k + 1] - ts[k])
         found = faces(problem.process, grid, step.time(float(ts[k]), dt))
         peclet, added = _coarseness(found, p, peclet, added, float(ts[k]), max_peclet, grid)
-        A = _assemble(found, grid)
+        A = assemble(found, grid)
         # Times that are rounded differ in their last digits, and a factorisation is worth more than those.
         same = last is not None and np.isclose(dt, last[1], rtol=1e-6) and np.array_equal(A.data, last[0].data)
         if not same:
@@ -288,23 +198,8 @@ def stationary(process: AbstractProcess | AbstractCorrelated, grid: Grid, t: flo
     Raises:
         InputError: when there is more than one, or none can be told: cells that cannot reach each other.
     """
-    A = generator(process, grid, t)
-    volume = grid.volume
-    # The rows of A sum to zero, so one of them says nothing; the mass of 1 takes its place.
-    rows = A.tolil()
-    middle = int(np.ravel_multi_index([n // 2 for n in grid.cells], grid.cells))
-    rows[middle, :] = volume * np.abs(A.diagonal()).max()
-    right = np.zeros(A.shape[0])
-    right[middle] = np.abs(A.diagonal()).max()
-    try:
-        p = splu(rows.tocsc()).solve(right)
-    except RuntimeError:
-        p = np.full(A.shape[0], np.nan)
-    if not np.isfinite(p).all() or p.min() < -1e-8 * np.abs(p).max():
-        raise InputError("the stationary density on this grid is not unique: some cells cannot reach others, for want "
-                         "of noise or over barriers that are too high; evolve an initial density instead")  # fmt: skip
-    p = np.clip(p, 0, None)
-    return GridDensity(grid, (p / (p.sum() * volume)).reshape(grid.cells), t)
+    pi = invariant(generator(process, grid, t))
+    return GridDensity(grid, (pi / grid.volume).reshape(grid.cells), t)
 
 
 def current(process: AbstractProcess | AbstractCorrelated, density: GridDensity) -> np.ndarray:

@@ -28,12 +28,14 @@ their papers' forward time (0 is data), which the paths of `thalweg.flows` trans
 |---|---|---|
 | the problem and what methods share | `Simulate`, `AbstractSimulator`, `AbstractStepper` | `problem.py` |
 | the front door | `simulate` | `simulate.py` |
+| jumps between cells, and the law that they keep | `Grid`, `generator`, `invariant` | `grid.py` |
 | clouds at chosen steps, time averages | `Recorded`, `Observed` | `observe.py` |
 | adaptive steps to a tolerance | `Adaptive`, `simulate_adaptive` | `adaptive.py` |
 """
 
 from .adaptive import Adaptive, AdaptiveInfo, simulate_adaptive
 from .baoab import BAOAB, PhaseState
+from .grid import Faces, Grid, assemble, faces, generator, invariant
 from .langevin import OverdampedLangevin, UnderdampedLangevin, phase
 from .library import ODE, OU, AbstractExact, AbstractGaussian, AbstractODE, GeometricBrownian
 from .noising import SCORE_SDE, VE, VP, SubVP
@@ -62,7 +64,9 @@ __all__ = [
     "Euler",
     "EulerMaruyama",
     "ExactTransition",
+    "Faces",
     "GeometricBrownian",
+    "Grid",
     "HeunODE",
     "InterpolantHeun",
     "Midpoint",
@@ -79,6 +83,10 @@ __all__ = [
     "StochasticHeun",
     "SubVP",
     "UnderdampedLangevin",
+    "assemble",
+    "faces",
+    "generator",
+    "invariant",
     "phase",
     "simulate",
     "simulate_adaptive",

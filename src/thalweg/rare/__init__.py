@@ -17,12 +17,12 @@
 | nodes, spacing, first paths | `arclength`, `resample`, ... | `path.py` |
 | the best of several tries, sweeps, phase boundaries | `search`, `follow`, `phase_boundary` | `sweep.py` |
 | rates with their prefactor | `eyring_kramers` | `prefactor.py` |
-| committors, passage times and rates on grids | `Box`, `grid_process` | `committor.py` |
+| committors, passage times and rates on grids | `grid_process` | `committor.py` |
 | probabilities of rare crossings by simulation | `Splitting`, `Reach`, `probability` | `splitting.py` |
 """
 
 from ._descent import PathInfo, PathState
-from .committor import Box, GridProcess, grid_process
+from .committor import GridProcess, grid_process
 from .elastic import Band, BandInfo, BandState, Calculator, ElasticBand
 from .fixed_time import FixedTime
 from .geometric import Geometric, evaluate
@@ -47,7 +47,6 @@ __all__ = [
     "BandInfo",
     "BandState",
     "Boundary",
-    "Box",
     "Calculator",
     "Cell",
     "Crossing",

@@ -19,9 +19,9 @@ from scipy.linalg import solve_continuous_lyapunov
 from scipy.optimize import brentq
 
 from ..core import solve
+from ..processes import Grid
 from ..rare import (
     AllenCahn,
-    Box,
     Cell,
     Crossing,
     Geometric,
@@ -279,9 +279,9 @@ def _rates():
     low, top, high = (fixed_point(well, np.asarray(x)) for x in ([-1.0, -0.4], [0.05, 0.0], [1.0, 0.4]))
     ratios = []
     for eps in (0.08, 0.04):
-        grid = grid_process(well, Box((-1.9, -1.8), (1.9, 1.8), (160, 120)), eps)
+        grid = grid_process(well, Grid((-1.9, -1.8), (1.9, 1.8), (160, 120)), eps)
         time = grid.passage_time(lambda x: jnp.sum((x - high) ** 2) < 0.1)
-        ratios.append(grid.box.at(time, low) * float(eyring_kramers(well, low, top, eps).rate))
+        ratios.append(float(grid.grid.between(time, low)) * float(eyring_kramers(well, low, top, eps).rate))
     limit = 2 * ratios[1] - ratios[0]
     yield Claim(
         "prefactor of Eyring and Kramers: time on a grid times its rate, as eps -> 0",

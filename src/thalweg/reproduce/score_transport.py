@@ -23,7 +23,6 @@ from ..nets import MLP
 from ..pde import (
     Denoised,
     FokkerPlanck,
-    Grid,
     Linear,
     Raw,
     Scaled,
@@ -35,7 +34,7 @@ from ..pde import (
 )
 from ..pde.grid import current, entropy_rate
 from ..problems import Normal
-from ..processes import ODE, Euler, simulate
+from ..processes import ODE, Euler, Grid, simulate
 from .claims import Claim, Reproduction, Stopwatch
 
 D = 0.25
