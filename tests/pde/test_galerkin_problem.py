@@ -61,7 +61,8 @@ def test_the_system_is_what_its_equations_say(x64):
 def test_nothing_is_seen_where_the_jacobian_vanishes():
     theta, build = Evolution(rate, units(), [0.0, 1.0]).family()
     found = System(rate, build, jnp.full((5, 2), 60.0), Tikhonov()).direction(0.5, theta)
-    assert [float(found.seen), float(found.rank), float(found.residual)] == [0, 0, 0]
+    # Of nothing, up to the round-off of a trace.
+    assert [float(found.seen), float(found.rank), float(found.residual)] == pytest.approx([0, 0, 0], abs=1e-5)
 
 
 def test_what_was_kept_can_be_called():
