@@ -12,7 +12,6 @@ from thalweg.core import AbstractProcess, Estimate, InputError, Probes, Score, S
 from thalweg.nets import MLP
 from thalweg.pde import (
     FokkerPlanck,
-    Grid,
     Linear,
     ScoreTransport,
     Trained,
@@ -23,7 +22,7 @@ from thalweg.pde import (
 )
 from thalweg.pde.scores import Fitted, Learned
 from thalweg.problems import Normal
-from thalweg.processes import ODE, OU, Euler, simulate
+from thalweg.processes import ODE, OU, Euler, Grid, simulate
 
 A, c = np.asarray([[-1.0, 0.8], [0.2, -0.5]]), np.asarray([0.3, -0.2])
 MIXED, MASKED = np.asarray([[0.4, 0.1], [0.1, 0.2]]), np.diag([0.0, 0.3])
