@@ -5,7 +5,23 @@ import jax.numpy as jnp
 
 from tests.case import Case
 from thalweg.core import Diffusion
-from thalweg.rare import Crossing, ElasticBand, FixedTime, Geometric, Gradient, Reach, SmallNoise, Splitting, String
+from thalweg.rare import (
+    Coordinates,
+    Crossing,
+    Dimer,
+    ElasticBand,
+    Farthest,
+    FixedTime,
+    Geometric,
+    GPDimer,
+    Gradient,
+    Reach,
+    SaddleSearch,
+    SmallNoise,
+    Splitting,
+    String,
+    Surrogate,
+)
 
 
 def tilted(x):
@@ -26,6 +42,16 @@ def well():
     return Crossing(Gradient(tilted), start, end, tolerance=None)
 
 
+def ascent():
+    return SaddleSearch(Gradient(tilted), jnp.asarray([-0.4, -0.3]), jnp.asarray([1.0, 0.3]))
+
+
+def pruned():
+    # Noise that single precision can factorise with.
+    surrogate = Surrogate(Coordinates(), noise=1e-2, steps=3)
+    return GPDimer(surrogate, Farthest(2, 1, 3), capacity=4, climb=3)
+
+
 def climb():
     process = Diffusion(lambda t, x: x - x**3 + 0.1, lambda t, x: 0.5)
     low, high = (lambda x: x[0] < -0.8), (lambda x: x[0] > 0.8)
@@ -41,5 +67,7 @@ CASES = [
     Case("FixedTime", lambda: FixedTime(6.0, 12), swirl, nan_start, grad=False),
     Case("String", lambda: String(0.05, 12), swirl, nan_start, grad=False),
     Case("ElasticBand", lambda: ElasticBand(0.05, 8, bend=0.1), well, nan_start, grad=False),
+    Case("Dimer", Dimer, ascent, nan_start, grad=False),
+    Case("GPDimer", pruned, ascent, nan_start, grad=False),
     Case("Splitting", lambda: Splitting(8, 2, 60), climb, nan_start, grad=False),
 ]

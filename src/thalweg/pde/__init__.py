@@ -15,6 +15,11 @@
 | steps in time of parameters | `ExplicitSteps`, `AdaptiveSteps`, `ImplicitSteps` | | `galerkin_steps.py` |
 | least squares that is nearly singular | `Tikhonov`, `Truncated` | | `galerkin_solve.py` |
 | the parameters to start from | `fit_start`, `relative_error` | | `galerkin_fit.py` |
+| rods in a fluid: parameters, the flow they drive | `Suspension`, `Box`, `Flow` | 2308.06675 | `suspension.py` |
+| how many rods point where | `kinetic_in_gradient`, `kinetic_in_box`, ... | 2308.06675 | `kinetic.py` |
+| their second moment alone | `moments_in_gradient`, `moments_in_box` | 2308.06675 | `moments.py` |
+| closures of the fourth | `Bingham`, `Quadratic`, `SymmetricQuadratic`, `Learned` | 2308.06675 | `closures.py` |
+| a closure trained on kinetic runs | `learn_closure`, `Trainer`, `kinetic_runs`, ... | 2308.06675 | `closure_fit.py` |
 """
 
 from .ansatz import (
@@ -25,6 +30,28 @@ from .ansatz import (
     PeriodicUnits,
     amplitudes,
     moving,
+)
+from .closure_fit import (
+    KineticRuns,
+    LearnedClosure,
+    PriorBatch,
+    PriorLoss,
+    Round,
+    SeriesBatch,
+    SeriesLoss,
+    Setting,
+    Trainer,
+    kinetic_runs,
+    learn_closure,
+)
+from .closures import (
+    AbstractClosure,
+    AbstractSymmetricClosure,
+    Bingham,
+    Learned,
+    Quadratic,
+    SymmetricQuadratic,
+    bingham_density,
 )
 from .fokker_planck import FokkerPlanck, advection, diffusing, linear_moments, velocity
 from .frames import AbstractFrame, Raw, Scaled, Whitened
@@ -65,8 +92,11 @@ from .grid import (
     evolve,
     stationary,
 )
+from .kinetic import KineticFlow, Orientations, isotropic, kinetic_in_box, kinetic_in_gradient
+from .moments import Moments, moments_in_box, moments_in_gradient
 from .pairs import PairPotential, pair_score
 from .scores import AbstractScoreLoss, AbstractScores, Denoised, Implicit, Linear, Trained
+from .suspension import Box, Flow, Suspension
 from .transport import ScoreTransport, Transported, TransportInfo, TransportState, kl_bound
 
 __all__ = [
@@ -74,6 +104,7 @@ __all__ = [
     "DORMAND_PRINCE",
     "EULER",
     "RK4",
+    "AbstractClosure",
     "AbstractFrame",
     "AbstractGridStep",
     "AbstractLeastSquares",
@@ -81,10 +112,13 @@ __all__ = [
     "AbstractScoreLoss",
     "AbstractScores",
     "AbstractStepper",
+    "AbstractSymmetricClosure",
     "AbstractUnits",
     "AbstractWeight",
     "AdaptiveSteps",
     "BackwardEuler",
+    "Bingham",
+    "Box",
     "ByResidual",
     "BySolution",
     "Denoised",
@@ -94,6 +128,7 @@ __all__ = [
     "ExplicitSteps",
     "Exponential",
     "FittedStart",
+    "Flow",
     "FokkerPlanck",
     "GalerkinInfo",
     "GalerkinState",
@@ -104,18 +139,34 @@ __all__ = [
     "Implicit",
     "ImplicitSteps",
     "ImportancePoints",
+    "KineticFlow",
+    "KineticRuns",
     "LangevinPoints",
+    "Learned",
+    "LearnedClosure",
     "Linear",
+    "Moments",
     "NeuralGalerkin",
+    "Orientations",
     "PairPotential",
     "PeriodicMLP",
     "PeriodicUnits",
+    "PriorBatch",
+    "PriorLoss",
+    "Quadratic",
     "Raw",
+    "Round",
     "Scaled",
     "Scheme",
     "ScoreTransport",
+    "SeriesBatch",
+    "SeriesLoss",
+    "Setting",
+    "Suspension",
+    "SymmetricQuadratic",
     "Tikhonov",
     "Trained",
+    "Trainer",
     "TransportInfo",
     "TransportState",
     "Transported",
@@ -125,13 +176,21 @@ __all__ = [
     "Whitened",
     "advection",
     "amplitudes",
+    "bingham_density",
     "current",
     "diffusing",
     "entropy_rate",
     "evolve",
     "fit_start",
+    "isotropic",
+    "kinetic_in_box",
+    "kinetic_in_gradient",
+    "kinetic_runs",
     "kl_bound",
+    "learn_closure",
     "linear_moments",
+    "moments_in_box",
+    "moments_in_gradient",
     "moving",
     "pair_score",
     "relative_error",

@@ -11,6 +11,7 @@ Densities whose scores, moments and interpolant fields are exact, and data sets 
 | posteriors of real data | `posterior`, `LinearRegression`, `LogisticRegression` | `posteriors.py` |
 | exact fields of an interpolant between two mixtures | `MixtureInterpolant` | `interpolant.py` |
 | evolution equations with their solutions, 2203.01360 | `KdV`, `Advection`, `Trap` | `evolution.py` |
+| a reaction of three atoms with a known saddle | `LEPS` | `reactions.py` |
 | real and toy data by name | `dataset`, `Dataset`, `split`, `names` | `datasets.py` |
 | two-dimensional toy shapes | `TOYS` | `toys.py` |
 """
@@ -22,10 +23,12 @@ from .interpolant import MixtureInterpolant
 from .mixtures import Mixture, eight_modes, five_modes, gaussian, three_from_two, two_modes
 from .physics import LennardJones, PhiFour
 from .posteriors import LinearRegression, LogisticRegression, posterior
+from .reactions import LEPS
 from .shapes import Banana, Funnel, ManyWell
 from .toys import TOYS
 
 __all__ = [
+    "LEPS",
     "TOYS",
     "AbstractDensity",
     "AbstractEvolution",

@@ -23,17 +23,22 @@ module adds its own: a line in `REPRODUCTIONS`, under the name of its `Paper`.
 | self-repellent walks, 2305.05097 | `self_repellent_walk` | `repellent.py` |
 | stochastic-gradient MCMC of potentials, 2212.07959 | `sgmcmc_potentials` | `potentials.py` |
 | score-based transport, 2206.04642 | `score_based_transport` | `score_transport.py` |
+| Neural Galerkin schemes, 2203.01360 | `neural_galerkin` | `galerkin.py` |
+| closures of an active fluid, 2308.06675 | `active_fluid_closure` | `active_fluid.py` |
 | minimum action paths, 2202.06936 | `minimum_action_paths` | `minimum_action.py` |
+| the dimer on a Gaussian process, 2510.06030 | `gp_dimer_saddles` | `ot_gp_dimer.py` |
 | coverage of the intervals for log Z | `certificate_evidence` | `coverage.py` |
 | the certificate on digits and MNIST | `digits`, `mnist` | `images.py` |
 """
 
 from collections.abc import Callable as _Callable
 
+from .active_fluid import active_fluid_closure
 from .bures import bures_batchnorm
 from .claims import Claim, Reproduction, Stopwatch, table
 from .coverage import certificate_evidence
 from .ebm import jarzynski_ebm
+from .galerkin import neural_galerkin
 from .gap import ode_sde_gap
 from .images import digits, mnist
 from .infigfusion import infigfusion
@@ -42,6 +47,7 @@ from .interpolants import stochastic_interpolants
 from .minimum_action import minimum_action_paths
 from .moe import moe_map
 from .neis import neis_flows
+from .ot_gp_dimer import gp_dimer_saddles
 from .potentials import sgmcmc_potentials
 from .repellent import self_repellent_walk
 from .score_sde import score_sde
@@ -64,7 +70,10 @@ REPRODUCTIONS: dict[str, _Callable[[bool], Reproduction]] = {
     "self-repellent-walk": self_repellent_walk,
     "sgmcmc-potentials": sgmcmc_potentials,
     "score-based-transport": score_based_transport,
+    "neural-galerkin": neural_galerkin,
+    "active-fluid-closure": active_fluid_closure,
     "minimum-action": minimum_action_paths,
+    "ot-gp-dimer": gp_dimer_saddles,
     "certificate-digits": digits,
     "certificate-mnist": mnist,
     "certificate-evidence": certificate_evidence,
@@ -75,9 +84,11 @@ __all__ = [
     "Claim",
     "Reproduction",
     "Stopwatch",
+    "active_fluid_closure",
     "bures_batchnorm",
     "certificate_evidence",
     "digits",
+    "gp_dimer_saddles",
     "infigfusion",
     "interflow",
     "jarzynski_ebm",
@@ -85,6 +96,7 @@ __all__ = [
     "mnist",
     "moe_map",
     "neis_flows",
+    "neural_galerkin",
     "ode_sde_gap",
     "score_based_transport",
     "score_sde",

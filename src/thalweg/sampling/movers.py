@@ -127,7 +127,7 @@ class Jarzynski(AbstractMover):
         "2305.19414",
         2023,
         "13, 14 (weights of the discrete path)",
-        "checked",
+        "reproduced",
     )
 
     def __check_init__(self):
