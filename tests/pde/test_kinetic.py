@@ -8,7 +8,7 @@ from scipy.linalg import expm
 
 from tests.stats import assert_slope
 from thalweg.core import InputError
-from thalweg.pde import Box, Suspension, isotropic, kinetic_in_box, kinetic_in_gradient
+from thalweg.pde import PeriodicBox, Suspension, isotropic, kinetic_in_box, kinetic_in_gradient
 from thalweg.pde.closures import AbstractSymmetricClosure
 from thalweg.pde.kinetic import harmonics, kinetic_rate
 from thalweg.pde.moments import moment_rate
@@ -112,7 +112,7 @@ def test_a_small_wave_grows_at_its_rate(x64):
     """By shear, at the closed form; a wave that stretches alone grows by the neighbours only."""
     times = np.asarray([0.0, 1.0])
     for beta, sweeps in ((0.0, 0), (1.2, 8)):
-        box = Box((10, 10), SIDES, sweeps)
+        box = PeriodicBox((10, 10), SIDES, sweeps)
         medium = Suspension(0.06, 0.3, -1.5, 0.04, beta)
         x = 2 * np.pi * np.asarray(box.points)[..., 0] / SIDES[0]
         small = 1e-6
@@ -128,7 +128,7 @@ def test_a_small_wave_grows_at_its_rate(x64):
 
 
 def active(n=(16, 20), sweeps=0, beta=0.0):
-    return Suspension(0.1, 0.7, -2.0, 0.1, beta), Box(n, SIDES, sweeps)
+    return Suspension(0.1, 0.7, -2.0, 0.1, beta), PeriodicBox(n, SIDES, sweeps)
 
 
 def test_mass_and_concentration_stay(x64):
@@ -168,7 +168,7 @@ def test_its_second_moment_obeys_the_moment_equation(x64, beta, sweeps):
 
 def test_a_quarter_turn_of_the_start_turns_the_answer(x64):
     medium, times = Suspension(0.1, 0.7, -2.0, 0.1), np.asarray([0.0, 1.0])
-    box, turned = Box((12, 18), SIDES), Box((18, 12), SIDES[::-1])
+    box, turned = PeriodicBox((12, 18), SIDES), PeriodicBox((18, 12), SIDES[::-1])
     z = waves(box, 0.12)
     ends = lambda b, z: kinetic_in_box(medium, b, spread(b, z), times, substeps=15).flow  # noqa: E731
     # (x, y) -> (-y, x): the field at (i, j) comes from (j, -i), z changes its sign.
@@ -194,7 +194,7 @@ def test_points_converge_faster_than_any_power(x64):
     medium, times = Suspension(0.1, 0.7, -2.0, 0.1), np.asarray([0.0, 1.5])
     ends = {}
     for n in (10, 16, 22, 28, 44):
-        box = Box((n, n), SIDES)
+        box = PeriodicBox((n, n), SIDES)
         D = kinetic_in_box(medium, box, spread(box, waves(box, 0.12), 16), times, substeps=30).flow.D[-1]
         ends[n] = np.fft.fft2(np.asarray(2 * deviator(D))) / n**2
     low = lambda f: f[np.ix_([0, 1, 2, -1, -2], [0, 1, 2, -1, -2])]  # noqa: E731
@@ -203,7 +203,7 @@ def test_points_converge_faster_than_any_power(x64):
 
 
 def test_the_end_differentiates_by_its_parameters(x64):
-    box = Box((8, 8), SIDES)
+    box = PeriodicBox((8, 8), SIDES)
     psi = spread(box, waves(box, 0.1), 12)
 
     def end(alpha):
@@ -222,7 +222,7 @@ def test_single_precision_stays_single():
 
 
 def test_bad_densities_are_refused():
-    ts, box = np.asarray([0.0, 1.0]), Box((8, 8), SIDES)
+    ts, box = np.asarray([0.0, 1.0]), PeriodicBox((8, 8), SIDES)
     good = np.full((8, 8, 16), 1 / (2 * np.pi))
     for psi, told in (
         (2 * lopsided(), "mass of 1 up to 1"),

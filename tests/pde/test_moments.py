@@ -12,8 +12,8 @@ from tests.stats import assert_slope
 from thalweg.core import InputError
 from thalweg.pde import (
     Bingham,
-    Box,
     Learned,
+    PeriodicBox,
     Quadratic,
     Suspension,
     SymmetricQuadratic,
@@ -78,7 +78,7 @@ def test_fourth_order_in_time(x64):
 
 def test_a_small_wave_grows_at_its_rate(x64):
     """The same closed form for every symmetric closure; the unsymmetric one gets another."""
-    box = Box((10, 10), SIDES)
+    box = PeriodicBox((10, 10), SIDES)
     medium = Suspension(0.06, 0.3, -1.5, 0.04)
     y = 2 * np.pi * np.asarray(box.points)[..., 1] / SIDES[1]
     D = tensor(jnp.asarray(1e-6j * np.cos(y + 0.2)))
@@ -92,7 +92,7 @@ def test_a_small_wave_grows_at_its_rate(x64):
 
 
 def test_a_box_without_waves_is_a_given_gradient_at_rest(x64):
-    box, medium = Box((6, 8), SIDES, 5), Suspension(0.1, 0.6, -1.0, 0.2, 0.4)
+    box, medium = PeriodicBox((6, 8), SIDES, 5), Suspension(0.1, 0.6, -1.0, 0.2, 0.4)
     flow = moments_in_box(Bingham(), medium, box, np.tile(D0, (6, 8, 1, 1)), TIMES)
     alone = moments_in_gradient(Bingham(), medium, np.zeros((2, 2)), D0, TIMES).D
     np.testing.assert_allclose(flow.D, np.broadcast_to(np.asarray(alone)[:, None, None], flow.D.shape), atol=1e-13)
@@ -105,7 +105,7 @@ def wavy(box, size=0.2):
 
 
 def test_the_box_is_of_order_four_in_time_and_keeps_the_trace(x64):
-    box, medium = Box((12, 12), SIDES, 6), Suspension(0.1, 0.7, -2.0, 0.1, 0.6)
+    box, medium = PeriodicBox((12, 12), SIDES, 6), Suspension(0.1, 0.7, -2.0, 0.1, 0.6)
     ends = lambda k: moments_in_box(SymmetricQuadratic(), medium, box, wavy(box), np.asarray([0.0, 2.0]), substeps=k).D  # noqa: E731
     truth = np.asarray(ends(120)[-1])
     steps = np.asarray([8, 12, 17, 24])
@@ -114,7 +114,7 @@ def test_the_box_is_of_order_four_in_time_and_keeps_the_trace(x64):
 
 
 def test_gradients_pass_through_the_solver(x64):
-    box, medium = Box((6, 6), SIDES), Suspension(0.1, 0.4, -1.5, 0.1)
+    box, medium = PeriodicBox((6, 6), SIDES), Suspension(0.1, 0.4, -1.5, 0.1)
     closure = Learned.start(0.1, width=4, depth=1, key=jax.random.key(0))
 
     def end(scale, D):
@@ -131,7 +131,7 @@ def test_gradients_pass_through_the_solver(x64):
 
 
 def test_bad_fields_are_refused():
-    box, ts = Box((6, 6), SIDES), np.asarray([0.0, 1.0])
+    box, ts = PeriodicBox((6, 6), SIDES), np.asarray([0.0, 1.0])
     with pytest.raises(InputError, match=r"expected \(6, 6, 2, 2\)"):
         moments_in_box(Bingham(), Suspension(0.1), box, D0, ts)
     field = np.tile(D0, (6, 6, 1, 1))

@@ -7,7 +7,7 @@ import pytest
 
 from tests.stats import assert_slope
 from thalweg.core import InputError, StatusError
-from thalweg.pde import Bingham, Box, Suspension, kinetic_in_gradient, moments_in_box, moments_in_gradient
+from thalweg.pde import Bingham, PeriodicBox, Suspension, kinetic_in_gradient, moments_in_box, moments_in_gradient
 from thalweg.pde.suspension import deviator, march, stokes, tail, tensor
 
 SIDES = np.asarray([5.0, 3.5])
@@ -59,7 +59,7 @@ def residual(box, medium, z, flow, w):
 def test_the_flow_solves_the_equation_of_its_stress(x64, n):
     """The page's stress as matrices and by derivatives of fields; a wrong sign of the beta term would show."""
     for beta, sweeps in ((0.0, 0), (1.3, 14)):
-        box = Box(n, SIDES, sweeps)
+        box = PeriodicBox(n, SIDES, sweeps)
         medium = Suspension(0.1, 0.6, -1.4, 0.05, beta)
         z = stress(box)
         w = 0.2 * z**2 + 0.1j * z
@@ -100,7 +100,7 @@ def test_tensors_and_complex_numbers(x64):
 
 
 def test_the_tail_is_the_edge_of_what_is_kept(x64):
-    box = Box((12, 16), SIDES)
+    box = PeriodicBox((12, 16), SIDES)
     assert np.asarray(box.kept).sum() == 7 * 11
     inner = box.transform(jnp.asarray(wave(box, 2, 4)))
     assert float(tail(box, inner)) < 1e-12
@@ -142,14 +142,14 @@ def test_bad_parameters_are_refused():
     with pytest.raises(InputError, match="substeps=0"):
         moments_in_gradient(Bingham(), Suspension(0.1), SHEAR, GOOD, np.asarray([0.0, 1.0]), substeps=0)
     with pytest.raises(InputError, match="at least 4"):
-        Box((3, 8), SIDES)
+        PeriodicBox((3, 8), SIDES)
     with pytest.raises(InputError, match="length"):
-        Box((8, 8), -SIDES)
+        PeriodicBox((8, 8), -SIDES)
     with pytest.raises(InputError, match="sweeps=-1"):
-        Box((8, 8), SIDES, -1)
+        PeriodicBox((8, 8), SIDES, -1)
     D = np.tile(GOOD, (8, 8, 1, 1))
     with pytest.raises(InputError, match="beta = 1 takes 7 sweeps"):
-        moments_in_box(Bingham(), Suspension(0.1, beta=1.0), Box((8, 8), SIDES, 6), D, np.asarray([0.0, 1.0]))
+        moments_in_box(Bingham(), Suspension(0.1, beta=1.0), PeriodicBox((8, 8), SIDES, 6), D, np.asarray([0.0, 1.0]))
 
 
 def test_a_step_that_is_too_long_says_so():

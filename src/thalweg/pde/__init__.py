@@ -15,7 +15,7 @@
 | steps in time of parameters | `ExplicitSteps`, `AdaptiveSteps`, `ImplicitSteps` | | `galerkin_steps.py` |
 | least squares that is nearly singular | `Tikhonov`, `Truncated` | | `galerkin_solve.py` |
 | the parameters to start from | `fit_start`, `relative_error` | | `galerkin_fit.py` |
-| rods in a fluid: parameters, the flow they drive | `Suspension`, `Box`, `Flow` | 2308.06675 | `suspension.py` |
+| rods in a fluid, and the flow they drive | `Suspension`, `PeriodicBox`, `Flow` | 2308.06675 | `suspension.py` |
 | how many rods point where | `kinetic_in_gradient`, `kinetic_in_box`, ... | 2308.06675 | `kinetic.py` |
 | their second moment alone | `moments_in_gradient`, `moments_in_box` | 2308.06675 | `moments.py` |
 | closures of the fourth | `Bingham`, `Quadratic`, `SymmetricQuadratic`, `Learned` | 2308.06675 | `closures.py` |
@@ -96,7 +96,7 @@ from .kinetic import KineticFlow, Orientations, isotropic, kinetic_in_box, kinet
 from .moments import Moments, moments_in_box, moments_in_gradient
 from .pairs import PairPotential, pair_score
 from .scores import AbstractScoreLoss, AbstractScores, Denoised, Implicit, Linear, Trained
-from .suspension import Box, Flow, Suspension
+from .suspension import Flow, PeriodicBox, Suspension
 from .transport import ScoreTransport, Transported, TransportInfo, TransportState, kl_bound
 
 __all__ = [
@@ -118,7 +118,6 @@ __all__ = [
     "AdaptiveSteps",
     "BackwardEuler",
     "Bingham",
-    "Box",
     "ByResidual",
     "BySolution",
     "Denoised",
@@ -149,6 +148,7 @@ __all__ = [
     "NeuralGalerkin",
     "Orientations",
     "PairPotential",
+    "PeriodicBox",
     "PeriodicMLP",
     "PeriodicUnits",
     "PriorBatch",

@@ -26,8 +26,8 @@ from ..core import InputError, Times
 from ..core.checks import at_least_zero, known, real
 from .suspension import (
     ROUNDING,
-    Box,
     Flow,
+    PeriodicBox,
     Suspension,
     cast,
     check_box,
@@ -179,7 +179,7 @@ def turning(a: Complex[Array, "modes *batch"], g: Complex[Array, "*batch"]) -> C
 
 
 def kinetic_in_box(
-    suspension: Suspension, box: Box, psi: ArrayLike, times: ArrayLike, *, substeps: int = 10
+    suspension: Suspension, box: PeriodicBox, psi: ArrayLike, times: ArrayLike, *, substeps: int = 10
 ) -> KineticFlow:
     """The density of places and angles in the flow that the rods drive, from `psi` at times[0].
 
@@ -209,7 +209,7 @@ def _flow(suspension, box, a):
     return stokes(box, suspension, a[2], lambda g: (0.25, a[4] / 4))
 
 
-def kinetic_rate(suspension: Suspension, box: Box, spectrum: Complex[Array, "modes nx ny"]) -> Array:
+def kinetic_rate(suspension: Suspension, box: PeriodicBox, spectrum: Complex[Array, "modes nx ny"]) -> Array:
     """All but diffusion: d/dt of the modes in space of every harmonic."""
     kx, ky = box.wavenumbers
     a = jnp.fft.ifft2(spectrum)

@@ -18,8 +18,8 @@ from jaxtyping import Array, ArrayLike, Complex, Float
 from ..core import Times
 from .closures import AbstractClosure
 from .suspension import (
-    Box,
     Flow,
+    PeriodicBox,
     Suspension,
     cast,
     check_box,
@@ -89,7 +89,13 @@ def stretching(closure: AbstractClosure, z: Array, g: Array) -> Complex[Array, "
 
 
 def moments_in_box(
-    closure: AbstractClosure, suspension: Suspension, box: Box, D: ArrayLike, times: ArrayLike, *, substeps: int = 10
+    closure: AbstractClosure,
+    suspension: Suspension,
+    box: PeriodicBox,
+    D: ArrayLike,
+    times: ArrayLike,
+    *,
+    substeps: int = 10,
 ) -> Flow:
     """The second moment in the flow that the rods drive, from `D` at times[0].
 
@@ -117,7 +123,7 @@ def _flow(closure, suspension, box, z):
     return stokes(box, suspension, z, lambda g: closure.act(z, g))
 
 
-def moment_rate(closure: AbstractClosure, suspension: Suspension, box: Box, spectrum: Array) -> Array:
+def moment_rate(closure: AbstractClosure, suspension: Suspension, box: PeriodicBox, spectrum: Array) -> Array:
     """All but diffusion: d/dt of the modes of z."""
     kx, ky = box.wavenumbers
     z = jnp.fft.ifft2(spectrum)

@@ -71,7 +71,7 @@ class Suspension(eqx.Module):
         return self.zeta - driven - 4 * self.d_R - self.d_T * jnp.asarray(wavenumber) ** 2
 
 
-class Box(eqx.Module):
+class PeriodicBox(eqx.Module):
     """A periodic box of `n` points, with Fourier modes below a third of them (the 2/3 rule).
 
     Fields:
@@ -86,10 +86,10 @@ class Box(eqx.Module):
 
     def __check_init__(self):
         if len(self.n) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 4 for n in self.n):
-            raise InputError(f"Box(n={self.n}): expected two whole numbers of at least 4")
+            raise InputError(f"PeriodicBox(n={self.n}): expected two whole numbers of at least 4")
         if isinstance(self.sweeps, bool) or not isinstance(self.sweeps, int) or self.sweeps < 0:
-            raise InputError(f"Box(sweeps={self.sweeps}): expected a whole number of at least 0")
-        positive("Box", "length", self.length, "the sides of the periodic box")
+            raise InputError(f"PeriodicBox(sweeps={self.sweeps}): expected a whole number of at least 0")
+        positive("PeriodicBox", "length", self.length, "the sides of the periodic box")
 
     @property
     def points(self) -> Float[Array, "nx ny 2"]:
@@ -139,7 +139,7 @@ class Flow(eqx.Module):
     tail: Float[Array, " k"]
 
 
-def stokes(box: Box, suspension: Suspension, z: Array, act: Callable) -> Velocity:
+def stokes(box: PeriodicBox, suspension: Suspension, z: Array, act: Callable) -> Velocity:
     """The flow of rods with second moment `z`, (nx, ny), whose fourth moment under a strain g acts as `act(g)`: a, b.
 
     The mean flow is zero. The rods' own viscosity is solved for by Picard's iteration, with its isotropic part on the
@@ -218,7 +218,7 @@ def vorticity(gradient: Float[Array, "2 2"]) -> Float[Array, ""]:
     return gradient[1, 0] - gradient[0, 1]
 
 
-def tail(box: Box, spectrum: Complex[Array, "nx ny"]) -> Float[Array, ""]:
+def tail(box: PeriodicBox, spectrum: Complex[Array, "nx ny"]) -> Float[Array, ""]:
     """The largest of the outermost kept modes, relative to the largest of all."""
     edges = [np.abs(_indices(n)) == (n - 1) // 3 for n in box.n]
     size = jnp.abs(spectrum)
@@ -284,7 +284,7 @@ def check_times(owner: str, times: ArrayLike, substeps: int, dtype: Any) -> Time
     return t.astype(dtype)
 
 
-def check_box(owner: str, suspension: Suspension, box: Box) -> None:
+def check_box(owner: str, suspension: Suspension, box: PeriodicBox) -> None:
     """Refuse fewer sweeps than beta asks for.
 
     Raises:
@@ -295,7 +295,7 @@ def check_box(owner: str, suspension: Suspension, box: Box) -> None:
     factor = float(b / (8 + b))
     enough = int(np.ceil(np.log(SWEPT) / np.log(factor)))
     if box.sweeps < enough:
-        raise InputError(f"{owner}(Box(sweeps={box.sweeps})): beta = {float(b):g} takes {enough} sweeps")
+        raise InputError(f"{owner}(PeriodicBox(sweeps={box.sweeps})): beta = {float(b):g} takes {enough} sweeps")
 
 
 def check_result(owner: str, result: Any) -> Any:

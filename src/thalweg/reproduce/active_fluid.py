@@ -24,8 +24,8 @@ import optax
 
 from ..pde import (
     Bingham,
-    Box,
     Learned,
+    PeriodicBox,
     Quadratic,
     Setting,
     Suspension,
@@ -153,7 +153,7 @@ def _suspension(closures, short):
     """A small wave of pushers, through its instability, by the kinetic equation and by its second moment."""
     side, n, end = 20.0, 32, 10.0 if short else 16.0
     medium = Suspension(D_R, zeta=0.5, alpha=-1.0, d_T=0.1)
-    box = Box((n, n), np.full(2, side))
+    box = PeriodicBox((n, n), np.full(2, side))
     x, y = np.moveaxis(2 * np.pi * np.asarray(box.points) / side, -1, 0)
     z = 0.04 * (np.cos(x + 0.3) + 1j * np.sin(x + y + 1.0) + 0.7j * np.cos(x - 2 * y))
     D = tensor(jnp.asarray(z))
