@@ -28,8 +28,8 @@ def test_both_ways_over_a_landscape(tmp_path):
         run(1.0), run(-1.0), landscape=lambda x, y: (x**2 - 1) ** 2 + y**2, path=tmp_path / "a.png", grid=21
     )
     ElementTree.fromstring(text)
-    assert "var(--ode)" in text
-    assert "var(--sde)" in text
+    assert "var(--ode, " in text
+    assert "var(--sde, " in text
     assert not [c for c in VARIABLES if c in text]
     assert "S = 0.5" in text
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
@@ -37,7 +37,7 @@ def test_both_ways_over_a_landscape(tmp_path):
 
 def test_one_way_in_another_plane(tmp_path):
     text = transition_figure(run(1.0, 3), plane=(1, 2), names=("b", "c"), path=tmp_path / "a.svg")
-    assert "var(--sde)" not in text
+    assert "var(--sde, " not in text
     data = (tmp_path / "a.svg").read_text()
     assert not any(c in data for c in VARIABLES)
 

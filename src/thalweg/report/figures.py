@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 # Stand-in -> variable of the style sheet.
 INK, MUTED, RULE, REAL, ODE, SDE = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f", "#101112"
 VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", REAL: "--real", ODE: "--ode", SDE: "--sde"}
-# The same for a figure that is a file of its own, where there is no style sheet: readable on white.
+# The same where there is no style sheet, in a file of its own or in somebody else's page: readable on white.
 FIXED = {INK: "#1d2529", MUTED: "#5f6b70", RULE: "#d9dcdb", REAL: "#8a9296", ODE: "#1b6f93", SDE: "#c2591f"}
 COLOURS = (ODE, SDE)
 STYLE: Any = {
@@ -164,7 +164,7 @@ def write_picture(path: Path, draw: Callable[[], Figure]) -> None:
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as an inline SVG element whose colours are the page's variables."""
+    """The figure as an inline SVG element whose colours are the page's variables, where the page has any."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True)
     text = stream.getvalue()
@@ -174,9 +174,9 @@ def to_svg(figure: Figure) -> str:
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     for colour, name in VARIABLES.items():
-        text = text.replace(colour, f"var({name})")
-    text = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", text)
-    text = re.sub(r"(font: [^;\"]*?px )[^;\"]*", r"\1var(--sans)", text)
+        text = text.replace(colour, f"var({name}, {FIXED[colour]})")
+    text = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans, sans-serif)", text)
+    text = re.sub(r"(font: [^;\"]*?px )[^;\"]*", r"\1var(--sans, sans-serif)", text)
     # Names that nothing refers to would be given twice in a page with several figures.
     used = set(re.findall(r"(?:href=\"#|url\(#)([^\")]+)", text))
     text = re.sub(r' id="([^"]*)"', lambda m: m.group(0) if m.group(1) in used else "", text)
