@@ -1,12 +1,11 @@
 """The parameters to start from.
 
 Answers    which parameters make u_theta closest to u_0, and how close is that?
-Equations  minimise sum_i (u_theta(x_i) - u_0(x_i))^2 by Levenberg and Marquardt:
-           (J^T J + lam diag J^T J) d = -J^T r;  lam falls when a step helps and rises when it does not;
+Equations  minimise sum_i (u_theta(x_i) - u_0(x_i))^2 by Levenberg and Marquardt: (J^T J + lam) d = -J^T r
            error = |u_theta - u_0| / |u_0| at the points
 Symbols    theta -> what `draw` returns, x_i -> points, r -> the differences
-Cost       n p^2 + p^3 an iteration, compiled once for all restarts
-Source     Marquardt 1963; arXiv 2203.01360 takes Adam
+Cost       n p^2 + p^3 an iteration of optimistix's, compiled once for all restarts
+Source     arXiv 2203.01360 takes Adam
 Fails      a start is one of many local minima: restarts differ by orders of magnitude, and the best is kept. Its error
            is the floor of everything that follows; `max_steps` when it is above `tolerance`. A unit narrower than the
            distance of two points costs a fit nothing, and no explicit step can follow it: take points close together,
@@ -19,14 +18,16 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import lineax
+import optimistix
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from ..core import Cloud, InputError, Key, Status, StatusError, succeeded
 from .ansatz import moving
 
-# A step that gains less than this, relatively, is one that does not help.
-ENOUGH = 1e-10
+# A step that moves nothing by more than this, relatively, is the last.
+SETTLED = 1e-10
 
 
 class FittedStart(eqx.Module):
@@ -78,11 +79,11 @@ def fit_start(
     if not bool(jnp.linalg.norm(values) > 0):
         raise InputError("fit_start: the target is zero (or NaN) at every point; take points where it is not")
     make = eqx.filter_jit(draw)
-    fits = [_fit(make(k), values, points, jnp.asarray(steps)) for k in jax.random.split(key, restarts)]
+    fits = [_fit(make(k), values, points, steps) for k in jax.random.split(key, restarts)]
     errors = jnp.stack([error for _, error in fits])
     u, error = fits[int(jnp.argmin(jnp.where(jnp.isfinite(errors), errors, jnp.inf)))]
     if polish:
-        u, error = _fit(u, values, points, jnp.asarray(polish))
+        u, error = _fit(u, values, points, polish)
     status = Status.where(error <= tolerance, Status.converged, Status.max_steps)
     status = Status.where(jnp.isfinite(error), status, Status.nonfinite)
     found = FittedStart(u, error, errors, status)
@@ -94,40 +95,16 @@ def fit_start(
 
 @eqx.filter_jit
 def _fit(u, values, points, steps):
-    """Levenberg and Marquardt's iterations, of which those that do not help change only the damping."""
+    """The ansatz after at most so many iterations, and its error."""
     free, rest = eqx.partition(u, moving(u))
     theta, unravel = ravel_pytree(free)
     build = lambda row: eqx.combine(unravel(row), rest)  # noqa: E731
-    value = lambda row, x: build(row)(x)  # noqa: E731
     norm = jnp.linalg.norm(values)
 
-    def differences(row):
+    def differences(row, _):
         return (jax.vmap(build(row))(points) - values) / norm
 
-    def iterate(carry):
-        k, _, theta, damping, r, gram, pull = carry
-        # Marquardt's scaling by the diagonal, with a floor for directions that move nothing.
-        diagonal = jnp.diag(gram)
-        scale = diagonal + 1e-6 * jnp.mean(diagonal) + jnp.finfo(theta.dtype).tiny
-        factor = jnp.linalg.cholesky(gram + damping * jnp.diag(scale))
-        new = theta - jax.scipy.linalg.cho_solve((factor, True), pull)
-        left = differences(new)
-        before, after = jnp.sum(r**2), jnp.sum(left**2)
-        helps = after < before * (1 - ENOUGH)
-        gram, pull = jax.lax.cond(helps, lambda: _normal(value, new, points, left, norm), lambda: (gram, pull))
-        theta, r = jnp.where(helps, new, theta), jnp.where(helps, left, r)
-        # NaN, as of a factor that does not exist, is a step that does not help.
-        damping = jnp.where(helps, damping / 5, damping * 4)
-        return k + 1, damping < 1e10, theta, jnp.maximum(damping, jnp.finfo(theta.dtype).eps), r, gram, pull
-
-    r = differences(theta)
-    gram, pull = _normal(value, theta, points, r, norm)
-    start = jnp.asarray(0), jnp.asarray(True), theta, jnp.asarray(1e-2, theta.dtype), r, gram, pull
-    _, _, theta, _, r, *_ = jax.lax.while_loop(lambda c: (c[0] < steps) & c[1], iterate, start)
-    return build(theta), jnp.linalg.norm(r)
-
-
-def _normal(value, theta, points, r, norm):
-    """J^T J and J^T r."""
-    jacobian = jax.vmap(jax.grad(value), (None, 0))(theta, points) / norm
-    return jacobian.T @ jacobian, jacobian.T @ r
+    # Few parameters and many points: J^T J is small, and its condition is what the damping is for.
+    solver = optimistix.LevenbergMarquardt(SETTLED, SETTLED, linear_solver=lineax.Normal(lineax.Cholesky()))
+    found = optimistix.least_squares(differences, solver, theta, max_steps=steps, throw=False)
+    return build(found.value), jnp.linalg.norm(differences(found.value, None))
