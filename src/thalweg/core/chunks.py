@@ -22,7 +22,7 @@ from .method import Carry, Result, Status, run, solve, start, succeeded
 from .types import Key
 
 # What a progress bar shows of a row of info, where it is there.
-TOLD = ("loss", "marginal_error", "beta")
+TOLD = ("loss", "marginal_error", "beta", "accept")
 
 Progress = Callable[[int, int, float, dict], None]
 
@@ -146,7 +146,8 @@ def _floats(rows, last: bool) -> dict:
 
 @contextlib.contextmanager
 def progress_bar(label: str, *, quiet: bool = False, until: bool = False):
-    """A progress callback for `run_chunks` that draws on stderr: steps; loss, marginal error or rung; rate; time left.
+    """A progress callback for `run_chunks` that draws on stderr: steps; loss, marginal error, rung or
+    acceptance; rate; time left.
 
     On a stream that is not a terminal it prints a line every ten seconds instead; `quiet` prints nothing.
     With `until`, as for `run_chunks`, nobody knows how much is left.

@@ -12,6 +12,7 @@ Fails      `rejecting` below 5 % acceptance; `unmixed` when any coordinate's R-h
            verdict on these draws can know of a mode that no chain has found: anneal where there may be one
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -19,7 +20,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ..core import AbstractInfo, AbstractMethod, Cloud, Estimate, InputError, Key, Status, StatusError, run, succeeded
+from ..core import (
+    AbstractInfo,
+    AbstractMethod,
+    Cloud,
+    Estimate,
+    InputError,
+    Key,
+    Result,
+    Status,
+    StatusError,
+    run,
+    succeeded,
+)
 from ..problems import AbstractDensity, check
 from .diagnostics import chain_estimate, ess_bulk, ess_tail, rhat
 from .kernels import AbstractKernel, AbstractScaled
@@ -186,7 +199,7 @@ class Sampled(eqx.Module):
     Fields:
         x: draws, (chains, draws, *event).
         log_prob: of each draw.
-        accept: mean acceptance.
+        accept, accepts: mean acceptance, of all chains and of each.
         divergent, broken: how many steps had an energy error above 1000; met a NaN or +inf.
         rhat, ess_bulk, ess_tail: of each coordinate.
         kernel: as tuned.
@@ -196,6 +209,7 @@ class Sampled(eqx.Module):
     x: Float[Array, "chains draws *event"]
     log_prob: Float[Array, "chains draws"]
     accept: Float[Array, ""]
+    accepts: Float[Array, " chains"]
     divergent: Int[Array, ""]
     broken: Int[Array, ""]
     rhat: Float[Array, "*event"]
@@ -231,6 +245,7 @@ def sample_chains(
     key: Key,
     max_rhat: float = 1.01,
     throw: bool = True,
+    runner: Callable[..., Result] = run,
 ) -> Sampled:
     """Warm up, draw, and judge.
 
@@ -242,6 +257,8 @@ def sample_chains(
         warmup: steps before the first draw; 0 for none.
         max_rhat: the largest R-hat that is believed.
         throw: raise when the draws should not be used; False returns them with their status.
+        runner: called as `run` is, once for the warm-up (a `WarmUp`) and once for the draws (`Chains`); one that
+            takes `run_chunks` gives progress, checkpoints and the same bits.
 
     Raises:
         InputError: a log density that is no number at a start, or no draws; StatusError as `throw` says.
@@ -251,14 +268,17 @@ def sample_chains(
     problem = Starts(density, x0)
     for start in x0:
         check(density, start)
-    if warmup and isinstance(kernel, AbstractScaled) and kernel.target is not None:
-        warm = run(WarmUp(kernel, warmup), problem, steps=warmup, key=jax.random.fold_in(key, 0), throw=throw)
-        kernel, x0 = warm.value, warm.state.state.walkers.x
-    elif warmup:
-        warm = run(Chains(kernel), problem, steps=warmup, key=jax.random.fold_in(key, 0), throw=throw)
-        x0 = warm.value
-    found = run(Chains(kernel, thin), Starts(density, x0), steps=draws, key=jax.random.fold_in(key, 1), throw=throw)
-    result = judge(found.info, kernel, found.status, problem.x0, max_rhat)
+    first, second = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+    warmed = Status.finished
+    if warmup:
+        tuned = isinstance(kernel, AbstractScaled) and kernel.target is not None
+        warm = runner(WarmUp(kernel, warmup) if tuned else Chains(kernel), problem, steps=warmup, key=first, throw=throw)
+        kernel, x0 = (warm.value, warm.state.state.walkers.x) if tuned else (kernel, warm.value)
+        warmed = warm.status
+    found = runner(Chains(kernel, thin), Starts(density, x0), steps=draws, key=second, throw=throw)
+    # Draws of a kernel that was tuned to nonsense are no better than its tuning.
+    status = Status.where(succeeded(warmed), found.status, warmed)
+    result = judge(found.info, kernel, status, problem.x0, max_rhat)
     if throw and not bool(succeeded(result.status)):
         raise StatusError(Status[result.status], result)
     return result
@@ -278,4 +298,5 @@ def judge(info: ChainsInfo, kernel, status, x0: Cloud, max_rhat) -> Sampled:
     verdict = Status.where(succeeded(status), verdict, status)
     log_prob = jnp.moveaxis(info.log_prob, 0, 1)
     counts = jnp.sum(info.divergent), jnp.sum(info.broken)
-    return Sampled(x, log_prob, accept, *counts, split, ess_bulk(x), ess_tail(x), kernel, verdict)
+    accepts = jnp.mean(info.accept, axis=0)
+    return Sampled(x, log_prob, accept, accepts, *counts, split, ess_bulk(x), ess_tail(x), kernel, verdict)
