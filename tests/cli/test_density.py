@@ -5,8 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from thalweg.cli import density as made
-
 FILE = """
 import jax.numpy as jnp
 
@@ -137,6 +135,9 @@ def test_what_another_command_made_is_refused(answered, bad):
         (["{file}:log_prob", "--dim", "2", "--kernel", "hcm"], "did you mean"),
         (["{file}:log_prob", "--dim", "2", "--step", "0"], "--step is 0"),
         (["{file}:log_prob", "--dim", "2", "--share", "1"], "between 0 and 1"),
+        (["{file}:log_prob", "--dim", "2", "--level", "1"], "--level is 1"),
+        (["{file}:log_prob", "--dim", "2", "--method", "mcmc"], "unknown method 'mcmc'"),
+        (["{file}:log_prob", "--dim", "2", "--draws", "10"], "--draws is for --method chains; this is --method smc"),
         (["--resume", "{file}"], "there is no run directory"),
         (["{file}:log_prob", "--resume", "x"], "takes its options from the run"),
     ],
@@ -144,10 +145,6 @@ def test_what_another_command_made_is_refused(answered, bad):
 def test_bad_input(words, message, bad, file):
     words = [w.replace("{file}", str(file)) for w in words]
     assert message in bad("sample-density", *words, *([] if "--resume" in words else ["--out", file.parent / "bad"]))
-
-
-def test_shapes():
-    assert made.parse_shape("4,3") == (4, 3)
 
 
 def test_a_report_of_the_run(answered, thalweg, bad):

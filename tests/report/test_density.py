@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from thalweg.report import DensityRun, Record, render_density, trace_figure
+from thalweg.report import DensityRun, Record, render_density
 from thalweg.report.density import marginals_figure, runs_figure, weighted_quantiles, weights_figure
 
 from .test_page import Tags, visit
@@ -30,7 +30,7 @@ def sampled(d=3, trusted=True, runs=3, n=200):
         "khat": 0.21, "rungs": 7, "gradients": 123456, "seconds": 2.0, "mean": [2.0] * d, "std": [1.0] * d,
     }  # fmt: skip
     rungs = {"beta": beta, "log_z": -3 * beta, "ess": n * (1 - 0.5 * beta), "accept": 0.3 + 0.4 * beta}
-    return DensityRun(summary, rungs, x, log_w, np.repeat(np.arange(runs), n))
+    return DensityRun(x, log_w, np.repeat(np.arange(runs), n), summary, rungs)
 
 
 @pytest.mark.parametrize(("d", "trusted"), [(1, True), (3, False), (9, True)])
@@ -58,13 +58,6 @@ def test_the_figures_differ_when_the_numbers_do():
     assert weights_figure(run) != weights_figure(other)
     assert marginals_figure(run, ("a", "b")) != marginals_figure(other, ("a", "b"))
     assert runs_figure(run.summary) != runs_figure({**run.summary, "replicates": [-3.2, -3.3, -9.0]})
-
-
-def test_traces_of_chains():
-    x = RNG.normal(size=(4, 300, 8))
-    assert "x[5]" in trace_figure(x)
-    assert "x[6]" not in trace_figure(x)
-    assert "slope" in trace_figure(x[..., :2], ("slope", "level"))
 
 
 def test_weighted_quantiles_are_plain_ones_for_equal_weights():

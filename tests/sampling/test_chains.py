@@ -1,5 +1,6 @@
 """Chains: the warm-up finds a step, the draws have the target's moments, and what fails is refused."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from tests.stats import assert_z
 from thalweg.core import InputError, Status, StatusError, run
 from thalweg.problems import Density, Normal, gaussian, posterior, two_modes
-from thalweg.sampling import HMC, MALA, ULA, Chains, RandomWalk, Starts, WarmUp, sample_chains
+from thalweg.sampling import HMC, MALA, ULA, Chains, RandomWalk, Starts, WarmUp, ess_tail, sample_chains
 
 # Very unequal lengths, a correlation, a mean: a step for one coordinate is none for the other.
 TARGET = gaussian(jnp.asarray([3.0, -40.0]), jnp.asarray([[0.04, 0.5], [0.5, 100.0]]))
@@ -41,6 +42,32 @@ def test_draws_are_reproducible_and_thinned(key):
     again = run(Chains(RandomWalk(0.2)), problem, steps=4, key=key).info.x
     np.testing.assert_array_equal(one, again)
     assert run(Chains(RandomWalk(0.2), thin=5), problem, steps=3, key=key).info.x.shape == (3, 4, 2)
+
+
+def test_a_step_that_varies_meets_no_period(key):
+    """Four leaps of 1.5 come close to the period 2 pi of a standard Gaussian, and back to the same radius."""
+    target = gaussian(jnp.asarray([1.0, -2.0]), jnp.diag(jnp.asarray([0.25, 4.0])))
+    still, varied = (HMC(jnp.pi / 2, jnp.asarray([0.5, 2.0]), leaps=4, jitter=j) for j in (0.0, 0.5))
+    x0 = target.sample(key, 4)
+    worth = [
+        float(ess_tail(sample_chains(target, k, x0, draws=400, warmup=0, key=key, throw=False).x).min())
+        for k in (still, varied)
+    ]
+    assert worth[1] > 2 * worth[0]
+
+
+def test_a_warm_up_that_failed_taints_the_draws(key):
+    """The runner tells of a failure, as one in chunks does."""
+
+    def runner(method, problem, **how):
+        result = run(method, problem, **how)
+        if not isinstance(method, WarmUp):
+            return result
+        return eqx.tree_at(lambda r: r.status, result, Status.nonfinite)
+
+    found = sample_chains(TARGET, MALA(0.3), X0, draws=40, warmup=20, key=key, throw=False, runner=runner)
+    assert found.status == Status.nonfinite
+    np.testing.assert_allclose(found.accepts.mean(), found.accept, rtol=1e-5)
 
 
 def test_chains_in_two_wells_are_refused(key):

@@ -26,6 +26,7 @@ NOMINAL = {
     "HMC": HMC(0.35, leaps=4),
     "GHMC": GHMC(0.25, friction=1.5),
     "scaled": MALA(0.3, jnp.asarray([0.6, 0.9])),
+    "jittered": HMC(0.5, jnp.asarray([0.6, 0.9]), leaps=3, jitter=0.6),
 }
 STRESSED = {
     "RandomWalk": RandomWalk(1.6),
@@ -155,6 +156,7 @@ def test_nuts_of_blackjax(key):
         (lambda: MALA(jnp.nan), "step_size"),
         (lambda: RandomWalk(1.0, jnp.asarray([1.0, -1.0])), "scale"),
         (lambda: HMC(0.1, leaps=0), "leaps"),
+        (lambda: HMC(0.1, jitter=1.0), "jitter"),
         (lambda: Underdamped(0.1, friction=-1.0), "friction"),
     ],
 )

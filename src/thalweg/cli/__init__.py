@@ -19,7 +19,9 @@ status: 0 done, 1 a run or a claim that failed, 2 bad input (one line says what,
 | errors, interruptions, exit status | `endings.py` |
 | from options to a trained run | `fit.py` |
 | draws from a run | `sample.py` |
+| a log density in a file, and the options of all ways to sample it | `target.py` |
 | draws and log Z of a log density | `density.py` |
+| draws of it by chains, and their verdict | `chains.py` |
 | the certificate and the page | `certificate.py` |
 | distances | `compare.py` |
 | reproductions | `claims.py` |

@@ -28,12 +28,14 @@ Seed = Annotated[int, typer.Option("--seed", help="The chance of this command; t
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 Devices = Annotated[int | None, typer.Option("--devices", help="Divide batches over this many devices.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, made by `thalweg fit`.")]
+SMC, CHAINS = "With --method smc", "With --method chains"
 Steps = Annotated[int, typer.Option("--steps", help="Fixed steps from t = 0 to 1.")]
 
 
-def _option(name: str, text: str, default: str | None = None) -> Any:
+def _option(name: str, text: str, default: str | None = None, panel: str | None = None) -> Any:
     """An option; one that is not given stays None, and `default` is what None comes to."""
-    return typer.Option(name, help=text) if default is None else typer.Option(name, help=text, show_default=default)
+    more: Any = {} if default is None else {"show_default": default}
+    return typer.Option(name, help=text, rich_help_panel=panel, **more)
 
 
 def _version(wanted: bool) -> bool:
@@ -237,40 +239,42 @@ def compare(
 def sample_density(
     density: Annotated[str | None, typer.Argument(metavar="[FILE.py:FUNCTION]", help="x -> log density.")] = None,
     dim: Annotated[str | None, _option("--dim", "Shape of a point: 5, or 4,3.")] = None,
-    particles: Annotated[int | None, _option("--particles", "In each run.", "1000")] = None,
-    replicates: Annotated[int | None, _option("--replicates", "Independent runs.", "4")] = None,
-    kernel: Annotated[str | None, _option("--kernel", "hmc, mala or random-walk.", "hmc")] = None,
+    method: Annotated[str | None, _option("--method", "smc (particles; log Z) or chains (no log Z).", "smc")] = None,
+    kernel: Annotated[str | None, _option("--kernel", "hmc, mala or random-walk; chains: ghmc too.", "hmc")] = None,
     step: Annotated[float | None, _option("--step", "First step size; it is tuned.", "0.3")] = None,
-    moves: Annotated[int | None, _option("--moves", "Steps of the kernel on each rung.", "2")] = None,
-    share: Annotated[float | None, _option("--share", "Of particles that a rung leaves effective.", "0.9")] = None,
     base_mean: Annotated[float | None, _option("--base-mean", "Of the Gaussian to start from.", "0.0")] = None,
     base_std: Annotated[float | None, _option("--base-std", "Wider than the density, in any direction.", "3.0")] = None,
     seed: Annotated[int | None, _option("--seed", "The chance of this run.", "0")] = None,
-    level: Annotated[float, _option("--level", "Of the interval for log Z.")] = 0.9,
+    particles: Annotated[int | None, _option("--particles", "In each run.", "1000", SMC)] = None,
+    replicates: Annotated[int | None, _option("--replicates", "Independent runs.", "4", SMC)] = None,
+    moves: Annotated[int | None, _option("--moves", "Steps of the kernel on each rung.", "2", SMC)] = None,
+    share: Annotated[float | None, _option("--share", "Of particles a rung leaves effective.", "0.9", SMC)] = None,
+    level: Annotated[float | None, _option("--level", "Of the interval for log Z.", "0.9", SMC)] = None,
+    chains: Annotated[int | None, _option("--chains", "Independent chains.", "4", CHAINS)] = None,
+    draws: Annotated[int | None, _option("--draws", "That each chain keeps.", "1000", CHAINS)] = None,
+    warmup: Annotated[int | None, _option("--warmup", "Steps that tune the kernel; 0 for none.", "500", CHAINS)] = None,
+    thin: Annotated[int | None, _option("--thin", "Steps from one draw to the next.", "1", CHAINS)] = None,
+    leaps: Annotated[int | None, _option("--leaps", "Gradients in a step of hmc.", "8", CHAINS)] = None,
+    max_rhat: Annotated[float | None, _option("--max-rhat", "The largest believed.", "1.01", CHAINS)] = None,
     out: Annotated[Path | None, _option("--out", "The run directory to make.")] = None,
     overwrite: Annotated[bool, _option("--overwrite", "Replace the run that is there.")] = False,
     resume: Annotated[Path | None, _option("--resume", "Go on with this run, with its own options.")] = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Draws and log Z of a density, with an error bar, or a refusal (status 1).
+    """Draws of a density and its log Z (or chains and their R-hat) with error bars, or a refusal (status 1).
 
     [bold]thalweg sample-density target.py:log_prob --dim 5 --out runs/target[/bold]
     """
     from . import density as made
 
     given = dict(
-        density=density, dim=dim, particles=particles, replicates=replicates, kernel=kernel, step=step, moves=moves,
-        share=share, base_mean=base_mean, base_std=base_std, seed=seed,
+        density=density, dim=dim, method=method, kernel=kernel, step=step, base_mean=base_mean, base_std=base_std,
+        seed=seed, particles=particles, replicates=replicates, moves=moves, share=share, chains=chains, draws=draws,
+        warmup=warmup, thin=thin, leaps=leaps, max_rhat=max_rhat,
     )  # fmt: skip
     given = _given(given, out, overwrite, resume)
-    if resume is not None:
-        run, prepared = made.reopen(resume)
-    else:
-        for name, value in (("FILE.py:FUNCTION", density), ("--dim", dim), ("--out", out)):
-            if value is None:
-                raise _input(f"sample-density needs {name} (or --resume RUN, to go on with a run)")
-        run, prepared = made.begin(made.DensityOptions(**given), Path(str(out)), overwrite=overwrite)
+    run, prepared = made.open_run(given, out, overwrite=overwrite, resume=resume, level=level)
     with Resumable(run.path, json, "sample-density"):
         summary = made.sample_density(run, prepared, quiet=quiet, level=level)
     if json:

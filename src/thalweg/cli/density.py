@@ -1,166 +1,158 @@
 """`thalweg sample-density`: draws and log Z of a log density in a Python file.
 
-Answers    which function, base, kernel and number of particles do the words stand for, and how did the runs end
+Answers    which method do the words stand for, is log Z to be believed, and how did the runs end
 Writes     run.json (options, status, evidence), draws.npz (x, log_prob, log_w, replicate), history.json (the rungs),
            checkpoints/; `thalweg report` makes report.html of them
-Method     sequential Monte Carlo from a Gaussian base, several independent runs together; log Z from all of them
+Method     sequential Monte Carlo from a Gaussian base, several independent runs together; log Z from all of them.
+           `--method chains` is `chains.py`, behind the same doors
 """
 
-import hashlib
-import importlib.util
 import shlex
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.errors import InputError, choose
+from . import chains
 from .rundir import DENSITY, RunDir, dumps
+from .target import DensityOptions, digest, option, prepare
 
 KERNELS = ("hmc", "mala", "random-walk")
 # Rungs after which a ladder has gone wrong.
 MOST = 2000
+LEVEL = 0.9
 
 
 @dataclass(frozen=True)
-class DensityOptions:
-    """The options of `sample-density`."""
+class ParticlesOptions(DensityOptions):
+    """The options of `sample-density --method smc`."""
 
-    density: str
-    dim: str
     particles: int = 1000
     replicates: int = 4
-    kernel: str = "hmc"
-    step: float = 0.3
     moves: int = 2
     share: float = 0.9
-    base_mean: float = 0.0
-    base_std: float = 3.0
-    seed: int = 0
 
 
-def parse_shape(text: str) -> tuple[int, ...]:
-    """`5` or `4,3`: the shape of one point.
-
-    Raises:
-        InputError: for anything else.
-    """
-    try:
-        shape = tuple(int(n) for n in text.split(","))
-    except ValueError:
-        shape = ()
-    if not shape or min(shape) < 1:
-        raise InputError(f"--dim is {text!r}; expected a number of at least 1, or several separated by commas")
-    return shape
-
-
-def load_function(spec: str):
-    """The function that `FILE.py:NAME` names; running the file is what it is for.
-
-    Raises:
-        InputError: for a file that is not there or fails, or a name that is no function in it.
-    """
-    file, _, name = spec.rpartition(":")
-    if not file or not name:
-        raise InputError(f"{spec!r}: expected FILE.py:FUNCTION, such as target.py:log_prob")
-    path = Path(file)
-    if not path.is_file():
-        raise InputError(f"there is no file {file}; expected a Python file that defines {name}(x)")
-    found = importlib.util.spec_from_file_location(path.stem, path)
-    if found is None or found.loader is None:
-        raise InputError(f"{file} is no Python file; expected one that defines {name}(x)")
-    module = importlib.util.module_from_spec(found)
-    try:
-        found.loader.exec_module(module)
-    except Exception as error:
-        raise InputError(f"{file} failed as it was run: {type(error).__name__}: {error}") from error
-    if not callable(getattr(module, name, None)):
-        functions = sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
-        raise InputError(f"{file} has no function {name}; it has {', '.join(functions) or 'none'}")
-    return getattr(module, name)
+Options = ParticlesOptions | chains.ChainsOptions
+METHODS: dict[str, type[Options]] = {"smc": ParticlesOptions, "chains": chains.ChainsOptions}
 
 
 class Prepared(NamedTuple):
     """What the options stand for."""
 
-    options: DensityOptions
+    options: ParticlesOptions
     method: Any
     problem: Any
     key: Any
 
 
-def prepare(options: DensityOptions) -> Prepared:
+def chosen(given: dict[str, Any]) -> Options:
+    """The options of the method that was chosen, from those that were given.
+
+    Raises:
+        InputError: for an unknown method, or an option of another one.
+    """
+    method = choose("method", given.get("method", DensityOptions.method), METHODS)
+    names = {known: [f.name for f in fields(options)] for known, options in METHODS.items()}
+    for name in given:
+        if name not in names[method]:
+            other = next(known for known in METHODS if name in names[known])
+            raise InputError(f"{option(name)} is for --method {other}; this is --method {method}, so drop one of them")
+    return METHODS[method](**given)
+
+
+def prepared(options: Options) -> Prepared | chains.Prepared:
     """The method, the problem and the key that the options stand for; the user's file is run once, here.
 
     Raises:
-        InputError: for a bad option, or a log density that cannot be evaluated at the base's mean.
+        InputError: for a bad option, or a log density that cannot be evaluated where the runs start.
     """
-    import jax
+    if isinstance(options, chains.ChainsOptions):
+        return chains.prepared(options)
     import jax.numpy as jnp
 
-    from ..problems import Density, Normal, check
+    from ..problems import check
     from ..sampling import HMC, MALA, Adaptive, Annealing, Invariant, RandomWalk, Replicates, Tempering
 
-    choose("kernel", options.kernel, KERNELS)
-    for name, value in (("particles", options.particles - 1), ("replicates", options.replicates)):
-        if value < 1:
-            raise InputError(f"--{name} is {getattr(options, name)}; expected at least {2 if name[0] == 'p' else 1}")
-    for name, value in (("step", options.step), ("base-std", options.base_std)):
-        if not 0 < value < float("inf"):
-            raise InputError(f"--{name} is {value:g}; expected a positive number")
-    shape = parse_shape(options.dim)
-    target = Density(load_function(options.density), shape)
-    base = Normal(jnp.full(shape, options.base_mean), options.base_std)
+    options.at_least(particles=2, replicates=1)
+    target, base, key = prepare(options, KERNELS)
     check(target, base.mean, options.density)
     step = jnp.asarray(options.step)
     made = {"hmc": lambda: HMC(step_size=step, leaps=4), "mala": lambda: MALA(step_size=step)}
     kernel = made.get(options.kernel, lambda: RandomWalk(step_size=step))()
     method = Annealing(Invariant(kernel, options.moves), Adaptive(options.share), options.particles)
-    key = jax.random.key(options.seed)
     return Prepared(options, Replicates(method, options.replicates), Tempering(base, target), key)
 
 
-def begin(options: DensityOptions, out: Path, *, overwrite: bool) -> tuple[RunDir, Prepared]:
+def begin(options: Options, out: Path, *, overwrite: bool) -> tuple[RunDir, Prepared | chains.Prepared]:
     """A new run directory, with the file's own place so that the run can be resumed from anywhere."""
     from ..core.io import versions
 
-    prepared = prepare(options)
+    made = prepared(options)
     file, _, name = options.density.rpartition(":")
     record = {
-        "options": asdict(options) | {"density": f"{Path(file).resolve()}:{name}"},
-        "data": {"density": {"name": f"{Path(file).name}:{name}", "sha256": _digest(file)}},
+        "options": options.record(),
+        "data": {"density": {"name": f"{Path(file).name}:{name}", "sha256": digest(options.density)}},
         "versions": versions(),
         "started": time.strftime("%Y-%m-%d %H:%M"),
         "status": "running",
     }
-    return RunDir.create(out, record, overwrite=overwrite, kind=DENSITY), prepared
+    return RunDir.create(out, record, overwrite=overwrite, kind=DENSITY), made
 
 
-def reopen(path: Path) -> tuple[RunDir, Prepared]:
+def reopen(path: Path) -> tuple[RunDir, Prepared | chains.Prepared]:
     """The run to go on with."""
     run = RunDir.open(path, kind=DENSITY)
-    file = run.options["density"].rpartition(":")[0]
+    density = run.options["density"]
+    file = density.rpartition(":")[0]
     # A file that is gone has a clearer line of its own, below.
-    if Path(file).is_file() and _digest(file) != run.record["data"]["density"]["sha256"]:
+    if Path(file).is_file() and digest(density) != run.record["data"]["density"]["sha256"]:
         raise InputError(f"{file} has changed since the run began; start a new run, with --out")
-    return run, prepare(DensityOptions(**run.options))
+    return run, prepared(chosen(run.options))
 
 
-def sample_density(run: RunDir, prepared: Prepared, *, quiet: bool, level: float) -> dict[str, Any]:
-    """Run to the end, write draws and evidence, and say how it went.
+def open_run(
+    given: dict[str, Any], out: Path | None, *, overwrite: bool, resume: Path | None, level: float | None
+) -> tuple[RunDir, Prepared | chains.Prepared]:
+    """A new run of the options that were given, or the run to go on with.
 
     Raises:
-        InputError: for a bad option; StatusError for a NaN in the log density; Interrupted on Ctrl-C.
+        InputError: for options that are missing, bad, or do not go together.
     """
+    if resume is None:
+        for name, value in (("FILE.py:FUNCTION", given.get("density")), ("--dim", given.get("dim")), ("--out", out)):
+            if value is None:
+                raise InputError(f"sample-density needs {name} (or --resume RUN, to go on with a run)")
+    if level is not None and not 0 < level < 1:
+        raise InputError(f"--level is {level:g}; expected a number between 0 and 1")
+    options = chosen(given if resume is None else RunDir.open(resume, kind=DENSITY).options)
+    if level is not None and isinstance(options, chains.ChainsOptions):
+        raise InputError("--level is for the interval of log Z, which chains do not give; drop it")
+    return reopen(resume) if resume is not None else begin(options, Path(str(out)), overwrite=overwrite)
+
+
+def sample_density(
+    run: RunDir, made: Prepared | chains.Prepared, *, quiet: bool, level: float | None
+) -> dict[str, Any]:
+    """Run to the end, write draws and evidence, and say how it went; `level` is that of the interval for log Z.
+
+    Raises:
+        StatusError: for a NaN in the log density; Interrupted on Ctrl-C.
+    """
+    if isinstance(made, chains.Prepared):
+        return chains.sample(run, made, quiet=quiet)
+    return _weighted(run, made, quiet=quiet, level=LEVEL if level is None else level)
+
+
+def _weighted(run: RunDir, made: Prepared, *, quiet: bool, level: float) -> dict[str, Any]:
     import jax
 
     from ..core import Status, StatusError, progress_bar, run_chunks, succeeded
 
-    options, method, problem, key = prepared
-    if not 0 < level < 1:
-        raise InputError(f"--level is {level:g}; expected a number between 0 and 1")
+    options, method, problem, key = made
     began, cost = time.monotonic(), _cost(method)
     with progress_bar(f"log Z of {Path(options.density).name}", quiet=quiet, until=True) as progress:
         result = run_chunks(
@@ -186,6 +178,7 @@ def sample_density(run: RunDir, prepared: Prepared, *, quiet: bool, level: float
     std = np.sqrt(np.tensordot(w, (flat - mean) ** 2, 1))
     summary = {
         "run": str(run.path),
+        "method": "smc",
         "trusted": trusted,
         "status": Status[status],
         "log_z": float(evidence.log_z.mean),
@@ -218,31 +211,23 @@ def report(run: RunDir, out: Path | None) -> tuple[dict[str, Any], Path]:
         InputError: for a run that has not ended, or whose draws are missing or damaged.
     """
     from ..core.io import write_atomic
-    from ..report import DensityRun, Record, render_density
+    from ..report import Record
     from .certificate import given
 
-    summary, draws = run.record.get("evidence"), run.path / "draws.npz"
+    summary = run.record.get("evidence")
     if summary is None:
         resume = f"thalweg sample-density --resume {run.path}"
         raise InputError(f"{run.path} has no answer yet (the run is {run.record.get('status')}); go on with: {resume}")
-    try:
-        with np.load(draws) as found:
-            x, log_w, replicate = (found[name] for name in ("x", "log_w", "replicate"))
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{draws} is missing or damaged ({error}); make it again with sample-density") from error
-    rungs = {name: np.asarray(values, float) for name, values in run.history().items()}
-    options = given(run.options, vars(DensityOptions(density="", dim="")))
+    method = run.options.get("method", DensityOptions.method)
+    page, facts = (chains.page, chains.facts) if method == "chains" else (_page, _facts)
+    # The method is always told: its default is not that of all options.
+    options = given(run.options, vars(METHODS[method](density="", dim="")) | {"method": DensityOptions.method})
     words = " ".join(f"--{name} {value}" for name, value in options.items() if name != "density")
     name = run.record["data"]["density"]["name"]
+    about = {"density": f"{name}, points of shape {run.options['dim']}", **facts(run), "made": run.record["started"]}
     record = Record(
         title=name,
-        facts={
-            "density": f"{name}, points of shape {run.options['dim']}",
-            "method": "sequential Monte Carlo, adaptive rungs",
-            "kernel": f"{run.options['kernel']}, {run.options['moves']} moves a rung",
-            "base": f"normal, mean {run.options['base_mean']:g}, standard deviation {run.options['base_std']:g}",
-            "made": run.record["started"],
-        },
+        facts=about,
         options=options,
         data=run.record["data"],
         versions=run.record["versions"],
@@ -252,10 +237,28 @@ def report(run: RunDir, out: Path | None) -> tuple[dict[str, Any], Path]:
         ],
     )
     path = out if out is not None else run.path / "report.html"
-    page = render_density(DensityRun(summary, rungs, x, log_w, replicate), record)
+    text = page(run, record)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, page)
+    write_atomic(path, text)
     return summary, path
+
+
+def _page(run, record):
+    from ..report import DensityRun, render_density
+    from .files import read_arrays
+
+    names = ("x", "log_w", "replicate")
+    x, log_w, replicate = read_arrays(run.path / "draws.npz", names, "make it again with sample-density")
+    rungs = {name: np.asarray(values, float) for name, values in run.history().items()}
+    return render_density(DensityRun(x, log_w, replicate, run.record["evidence"], rungs), record)
+
+
+def _facts(run):
+    return {
+        "method": "sequential Monte Carlo, adaptive rungs",
+        "kernel": f"{run.options['kernel']}, {run.options['moves']} moves a rung",
+        "base": f"normal, mean {run.options['base_mean']:g}, standard deviation {run.options['base_std']:g}",
+    }
 
 
 def _where(target, result) -> str:
@@ -271,10 +274,6 @@ def _where(target, result) -> str:
     return (
         f"the log density is {log_prob[at[0]]} at x = {point} and {len(at) - 1} other points; expected a number or -inf"
     )
-
-
-def _digest(file) -> str:
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 def _rungs(info) -> dict[str, np.ndarray]:
@@ -298,6 +297,9 @@ def _write(run, x, log_prob, log_w, options):
 
 def show(summary: dict[str, Any]) -> None:
     """The answer, or why there is none."""
+    if summary["method"] == "chains":
+        chains.show(summary)
+        return
     if summary["trusted"]:
         low, high = summary["interval"]
         print(f"log Z = {summary['log_z']:.4f} ± {summary['log_z_stderr']:.2g}", end="")

@@ -94,6 +94,19 @@ def write_samples(path: Path, x: np.ndarray, extra: dict[str, np.ndarray], colum
         raise InputError(f"cannot write {path}: unknown suffix {suffix!r}; expected .npy, .npz or .csv")
 
 
+def read_arrays(path: Path, names: tuple[str, ...], remedy: str) -> list[np.ndarray]:
+    """Arrays of an .npz file that a command wrote.
+
+    Raises:
+        InputError: for a file that is missing, damaged or without one of them, with the remedy.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return [found[name] for name in names]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is missing or damaged ({error}); {remedy}") from error
+
+
 def npy_bytes(x: np.ndarray) -> bytes:
     """An array as the bytes of an .npy file."""
     stream = io.BytesIO()

@@ -120,11 +120,11 @@ class RunDir:
         write_atomic(self.path / name, data)
         return self.path / name
 
-    def can_resume(self) -> bool:
-        """Whether a checkpoint was written; leftovers of a killed write are swept away."""
-        for stale in self.checkpoints.glob(".*.tmp"):
+    def can_resume(self, stage: str = "") -> bool:
+        """Whether a checkpoint was written, of this stage where a run has several; a killed write's are swept away."""
+        for stale in (self.checkpoints / stage).glob(".*.tmp"):
             shutil.rmtree(stale, ignore_errors=True)
-        return any(self.checkpoints.glob("step-*"))
+        return any((self.checkpoints / stage).glob("step-*"))
 
     def transport(self):
         """The learned transport.

@@ -124,8 +124,12 @@ class Normal(AbstractDensity):
         return self.mean + self.std * jax.random.normal(key, (n, *self.event), self.mean.dtype)
 
 
-def check(density: AbstractDensity, x: Point, name: str = "log_prob") -> None:
+def check(density: AbstractDensity, x: Point, name: str = "log_prob", *, inside: bool = True) -> None:
     """See that a log density can be evaluated and differentiated at one point.
+
+    Args:
+        name: what the density is called in the error.
+        inside: whether the point must be in the support; without, -inf is a value like another.
 
     Raises:
         InputError: when its value is no single number of floating type, is NaN or +inf, or its gradient is not finite.
@@ -144,6 +148,8 @@ def check(density: AbstractDensity, x: Point, name: str = "log_prob") -> None:
             f"{name} of one point of shape {x.shape} gave {what}; expected a single floating-point number, shape ()"
         )
     value, grad = jax.value_and_grad(density.log_prob)(x)
+    if not inside and bool(value == -jnp.inf):
+        return
     if not bool(jnp.isfinite(value)):
         raise InputError(
             f"{name} is {float(value)} at a starting point; expected a finite number: start inside the support"

@@ -14,10 +14,12 @@ elsewhere.
 | paths of rare transitions, there and back | `transition_figure` | `paths.py` |
 | grids of images | `grid`, `png`, `data_uri`, `sample_png` | `pictures.py` |
 | the page of a transport, and the frame of all pages | `render` | `page.py` |
-| a sampled density: its page, traces of chains | `render_density`, `DensityRun`, `trace_figure` | `density.py` |
+| a sampled density: its page, draws in groups | `render_density`, `DensityRun`, `Drawn` | `density.py` |
+| Markov chains: their page, traces | `render_chains`, `ChainsRun`, `trace_figure` | `chains.py` |
 """
 
-from .density import DensityRun, render_density, trace_figure
+from .chains import ChainsRun, render_chains, trace_figure
+from .density import DensityRun, Drawn, render_density
 from .evidence import Draws, Evidence, Plane, Record, gather, is_image
 from .figures import compare_figure, samples_figure, to_svg, training_figure, trajectories_figure
 from .page import render
@@ -25,7 +27,9 @@ from .paths import transition_figure
 from .pictures import data_uri, grid, png, sample_png
 
 __all__ = [
+    "ChainsRun",
     "DensityRun",
+    "Drawn",
     "Draws",
     "Evidence",
     "Plane",
@@ -37,6 +41,7 @@ __all__ = [
     "is_image",
     "png",
     "render",
+    "render_chains",
     "render_density",
     "sample_png",
     "samples_figure",

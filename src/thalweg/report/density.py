@@ -2,10 +2,11 @@
 
 Answers    is log Z to be believed, did the runs agree, where did the weights go, and what do the draws look like?
 Symbols    runs -> independent replicates, k-hat -> Pareto shape of the weights' tail
-Holds      plots as inline SVG; a figure of chains, for draws that come without weights
+Holds      plots as inline SVG; histograms and a scatter of any draws in groups, which the page of chains shows too
 """
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,26 +15,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .evidence import Plane, Record
-from .figures import INK, MUTED, ODE, REAL, SDE, STYLE, some, to_svg
+from .figures import MUTED, ODE, REAL, SDE, STYLE, some, to_svg
 from .page import document, facts, plot, section
 
-# Coordinates and chains that are drawn, at most.
+# Coordinates that are drawn, at most.
 MOST = 6
-CHAINS = (ODE, SDE, REAL, INK, MUTED)
 
 
 @dataclass(frozen=True)
-class DensityRun:
-    """What runs of weighted particles left.
+class Drawn:
+    """Draws in groups: independent runs, or chains.
 
     Fields:
-        summary: the answer of `thalweg sample-density --json`.
-        rungs: `beta`, `log_z`, `ess` and `accept` of each rung and run, (rungs, runs); NaN once a run has ended.
-        x, log_w, replicate: draws (n, *event), their normalised log weights, and the run of each.
+        x, log_w, replicate: draws (n, *event), their log weights up to a constant, and the group of each.
     """
 
-    summary: dict[str, Any]
-    rungs: dict[str, np.ndarray]
     x: np.ndarray
     log_w: np.ndarray
     replicate: np.ndarray
@@ -56,6 +52,19 @@ class DensityRun:
             # By its own largest: a run may have next to nothing of the whole.
             w = np.exp(self.log_w[at] - self.log_w[at].max())
             yield self.flat[at], w / w.sum()
+
+
+@dataclass(frozen=True)
+class DensityRun(Drawn):
+    """What runs of weighted particles left.
+
+    Fields:
+        summary: the answer of `thalweg sample-density --json`.
+        rungs: `beta`, `log_z`, `ess` and `accept` of each rung and run, (rungs, runs); NaN once a run has ended.
+    """
+
+    summary: dict[str, Any]
+    rungs: dict[str, np.ndarray]
 
 
 def render_density(run: DensityRun, record: Record) -> str:
@@ -150,8 +159,17 @@ def weights_figure(run: DensityRun) -> str:
         return to_svg(figure)
 
 
-def marginals_figure(run: DensityRun, names: tuple[str, ...]) -> str:
-    """Weighted histograms of the first coordinates: all runs filled, each run as a line."""
+def marginals_figure(
+    run: Drawn, names: tuple[str, ...], at: Sequence[int] | None = None, colours: tuple[str, ...] = (ODE,)
+) -> str:
+    """Weighted histograms: all groups filled, each group as a line.
+
+    Args:
+        run: the draws.
+        names: of the coordinates that are drawn.
+        at: which they are; the first ones without.
+        colours: of the groups, in turn.
+    """
     runs, flat, weights = list(run.each()), run.flat, run.weights
     with matplotlib.rc_context(STYLE):
         rows = -(-len(names) // 3)
@@ -159,18 +177,21 @@ def marginals_figure(run: DensityRun, names: tuple[str, ...]) -> str:
         axes = np.atleast_1d(figure.subplots(rows, min(len(names), 3), squeeze=False)).ravel()
         for ax in axes[len(names) :]:
             ax.set_visible(False)
-        for i, (ax, name) in enumerate(zip(axes, names, strict=False)):
+        for i, ax, name in zip(range(len(names)) if at is None else at, axes, names, strict=False):
             low, high = weighted_quantiles(flat[:, i], weights, (0.001, 0.999))
             room = 0.1 * max(high - low, 1e-9)
             edges = np.linspace(low - room, high + room, 31)
             ax.hist(flat[:, i], edges, weights=weights, density=True, color=REAL, alpha=0.35)
-            for x, w in runs:
-                ax.hist(x[:, i], edges, weights=w, density=True, histtype="step", color=ODE, alpha=0.8, linewidth=1.1)
+            for r, (x, w) in enumerate(runs):
+                colour = colours[r % len(colours)]
+                ax.hist(
+                    x[:, i], edges, weights=w, density=True, histtype="step", color=colour, alpha=0.8, linewidth=1.1
+                )
             ax.set(xlabel=name, yticks=[])
         return to_svg(figure)
 
 
-def plane_figure(run: DensityRun) -> str:
+def plane_figure(run: Drawn) -> str:
     """Draws in one plane, each drawn as often as its weight says."""
     w = run.weights
     x = some(run.x[np.random.default_rng(0).choice(len(w), len(w), p=w)])
@@ -181,28 +202,6 @@ def plane_figure(run: DensityRun) -> str:
         ax = figure.subplots()
         ax.scatter(at[:, 0], at[:, 1], s=8, color=ODE, alpha=0.5, linewidths=0)
         ax.set(xlabel=plane.names[0], ylabel=plane.names[1])
-        return to_svg(figure)
-
-
-def trace_figure(x: np.ndarray, names: tuple[str, ...] | None = None) -> str:
-    """Traces of chains, a panel a coordinate and a line a chain, for draws that come without weights.
-
-    Args:
-        x: (chains, draws, *event); the first coordinates are drawn.
-        names: of the coordinates.
-    """
-    flat = np.asarray(x).reshape(*x.shape[:2], -1)
-    shown = min(flat.shape[2], MOST)
-    step = max(1, flat.shape[1] // 1000)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9, 1.5 * shown + 0.4), layout="constrained")
-        axes = figure.subplots(shown, 1, sharex=True, squeeze=False)[:, 0]
-        for i, ax in enumerate(axes):
-            for c, chain in enumerate(flat[:, ::step, i]):
-                at = np.arange(len(chain)) * step
-                ax.plot(at, chain, color=CHAINS[c % len(CHAINS)], alpha=0.7, linewidth=0.8)
-            ax.set_ylabel(names[i] if names is not None else f"x[{i}]")
-        axes[-1].set_xlabel("draw")
         return to_svg(figure)
 
 

@@ -272,7 +272,9 @@ def sample_chains(
     warmed = Status.finished
     if warmup:
         tuned = isinstance(kernel, AbstractScaled) and kernel.target is not None
-        warm = runner(WarmUp(kernel, warmup) if tuned else Chains(kernel), problem, steps=warmup, key=first, throw=throw)
+        warm = runner(
+            WarmUp(kernel, warmup) if tuned else Chains(kernel), problem, steps=warmup, key=first, throw=throw
+        )
         kernel, x0 = (warm.value, warm.state.state.walkers.x) if tuned else (kernel, warm.value)
         warmed = warm.status
     found = runner(Chains(kernel, thin), Starts(density, x0), steps=draws, key=second, throw=throw)

@@ -170,14 +170,23 @@ class MALA(AbstractScaled):
 
 
 class HMC(AbstractScaled):
-    """Hamiltonian Monte Carlo with a fixed number of leapfrog steps and fresh momenta."""
+    """Hamiltonian Monte Carlo with a fixed number of leapfrog steps and fresh momenta.
+
+    Fields:
+        leaps: leapfrog steps of a trajectory.
+        jitter: each trajectory's step is h times a number between 1 - jitter and 1 + jitter; with 0, trajectories as
+            long as a period of the density come back to where they began (Neal, section 5.4.2.2).
+    """
 
     leaps: int = eqx.field(static=True, default=8, kw_only=True)
+    jitter: float = eqx.field(static=True, default=0.0, kw_only=True)
     target: ClassVar[float | None] = 0.65
 
     def __check_init__(self):
         if self.leaps < 1:
             raise InputError(f"HMC(leaps={self.leaps}): expected at least 1")
+        if not 0 <= self.jitter < 1:
+            raise InputError(f"HMC(jitter={self.jitter}): expected at least 0 and less than 1")
 
     @property
     def gradients(self):
@@ -188,7 +197,12 @@ class HMC(AbstractScaled):
         """One trajectory."""
         momentum_key, test_key = jax.random.split(key)
         v = _normal(momentum_key, walker.x)
-        new, v_new = _leapfrog(self, density, walker, v, self.leaps)
+        kernel = self
+        if self.jitter:
+            # A key of its own, so that without jitter nothing changes; the step knows nothing of x, so the test holds.
+            u = jax.random.uniform(jax.random.fold_in(key, 2), (), walker.x.dtype, 1 - self.jitter, 1 + self.jitter)
+            kernel = self.tuned(self.step_size * u, self.scale)
+        new, v_new = _leapfrog(kernel, density, walker, v, self.leaps)
         log_ratio = new.log_prob - walker.log_prob + 0.5 * (jnp.sum(v**2) - jnp.sum(v_new**2))
         return _metropolis(walker, new, log_ratio, test_key)
 
