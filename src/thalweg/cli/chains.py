@@ -20,8 +20,9 @@ from .target import DensityOptions, prepare
 # Those with a test and a step that a warm-up can find: the others leave a bias that no diagnostic shows.
 KERNELS = ("hmc", "mala", "random-walk", "ghmc")
 LEAPS = 8
-# Of the steps of hmc: a Gaussian's periods are all alike once the scales are known, and are met without it.
-JITTER = 0.5
+# Of the steps of hmc: once the scales are known, all periods of a Gaussian are one, and chains meet it without jitter.
+# With more than this, some steps are past the leapfrog's stable ones and count as divergent.
+JITTER = 0.2
 NO_LOG_Z = "no log Z: chains do not give it; for log Z, run with --method smc"
 # Points that are tried for a start, a chain: a density may be zero in a part of the space.
 TRIES = 50

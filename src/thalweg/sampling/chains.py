@@ -271,11 +271,9 @@ def sample_chains(
     first, second = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
     warmed = Status.finished
     if warmup:
-        tuned = isinstance(kernel, AbstractScaled) and kernel.target is not None
-        warm = runner(
-            WarmUp(kernel, warmup) if tuned else Chains(kernel), problem, steps=warmup, key=first, throw=throw
-        )
-        kernel, x0 = (warm.value, warm.state.state.walkers.x) if tuned else (kernel, warm.value)
+        tunes = WarmUp(kernel, warmup) if isinstance(kernel, AbstractScaled) and kernel.target is not None else None
+        warm = runner(Chains(kernel) if tunes is None else tunes, problem, steps=warmup, key=first, throw=throw)
+        kernel, x0 = (kernel, warm.value) if tunes is None else (warm.value, warm.state.state.walkers.x)
         warmed = warm.status
     found = runner(Chains(kernel, thin), Starts(density, x0), steps=draws, key=second, throw=throw)
     # Draws of a kernel that was tuned to nonsense are no better than its tuning.
