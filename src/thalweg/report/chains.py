@@ -148,7 +148,7 @@ def _verdict(run):
         words = summary["status"]
     low, high = min(summary["acceptance"]), max(summary["acceptance"])
     counts = f"Acceptance {low:.2f} to {high:.2f}; {_steps(summary['divergent'])} with an energy error above 1000, "
-    counts += f"{_steps(summary['broken'])} that met a NaN and were refused."
+    counts += f"{_steps(summary['broken'])} refused at a NaN."
     blind = "No diagnostic of chains can know of a mode that none of them has found."
     return f"""<section class="verdict{"" if good else " fails"}" aria-label="Verdict">
 <p class="head">{html.escape(head)}</p>
@@ -176,7 +176,7 @@ def _coordinates(run, names, which):
     titles = ("", "coordinate", "mean", "standard deviation", "R-hat", "bulk ESS", "tail ESS")
     head = "".join(f'<th scope="col">{h}</th>' for h in titles)
     errors = (
-        "± one standard error, from the bulk of correlated draws."
+        "± one standard error, which counts the correlation of the draws."
         if summary["trusted"]
         else ("Without standard errors, which chains that are refused do not have.")
     )
