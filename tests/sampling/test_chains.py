@@ -45,15 +45,15 @@ def test_draws_are_reproducible_and_thinned(key):
 
 
 def test_a_step_that_varies_meets_no_period(key):
-    """Four leaps of 1.5 come close to the period 2 pi of a standard Gaussian, and back to the same radius."""
+    """A leap of h turns a standard Gaussian's phase by 2 arcsin(h/2): four of sqrt 2 go once round, to the start."""
     target = gaussian(jnp.asarray([1.0, -2.0]), jnp.diag(jnp.asarray([0.25, 4.0])))
-    still, varied = (HMC(jnp.pi / 2, jnp.asarray([0.5, 2.0]), leaps=4, jitter=j) for j in (0.0, 0.5))
+    still, varied = (HMC(1.4, jnp.asarray([0.5, 2.0]), leaps=4, jitter=j) for j in (0.0, 0.2))
     x0 = target.sample(key, 4)
     worth = [
         float(ess_tail(sample_chains(target, k, x0, draws=400, warmup=0, key=key, throw=False).x).min())
         for k in (still, varied)
     ]
-    assert worth[1] > 2 * worth[0]
+    assert worth[1] > 3 * worth[0]
 
 
 def test_a_warm_up_that_failed_taints_the_draws(key):
