@@ -295,6 +295,15 @@ def _against_grid(where, problem, found, truth, seconds, n):
         f"SDE {sde[0]:.4f} ± {sde[1]:.2g}; no score {_spread(bare)[0]:.4f}",
         bool(abs(here[0] - want) < BOUND * here[1] + 0.01 * want),
     )
+    everywhere = np.concatenate([found.value.x, found.value.held_out])
+    lost = int(np.sum(~np.isfinite(everywhere).all(axis=1)))
+    yield Claim(
+        f"{where}: no particle is lost where the score has not been learned",
+        "",
+        f"{lost} of {len(everywhere)}, of which {len(found.value.held_out)} are held out",
+        "",
+        lost == 0,
+    )
     H = found.value.entropy
     yield Claim(
         f"{where}: entropy",
