@@ -143,6 +143,7 @@ class Learned(AbstractSymmetricClosure):
         "2308.06675",
         2023,
         "kinetic theory, moment equation, learned closure",
+        "reproduced",
     )
     net: MLP
     rate: Float[Array, ""] = eqx.field(converter=real)

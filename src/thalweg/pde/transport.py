@@ -131,6 +131,7 @@ class ScoreTransport(AbstractMethod[FokkerPlanck, TransportState, TransportInfo,
         "2206.04642",
         2022,
         "sequential SBTM, denoising loss, entropy production, KL bound",
+        "reproduced",
     )
     scores: AbstractScores
     particles: int = eqx.field(static=True, default=1000)

@@ -48,6 +48,7 @@ class Geometric(AbstractMethod[Crossing, PathState, PathInfo, Transition]):
         "2202.06936",
         2022,
         "S = min max int theta . d rho, H = 0",
+        "reproduced",
     )
     segments: int = eqx.field(static=True, default=100)
     bend: float = eqx.field(static=True, default=0.1)
