@@ -8,7 +8,7 @@ import pytest
 from tests.rare.test_elastic import muller_brown
 from thalweg.core import InputError, Status, run_host, solve
 from thalweg.problems import LEPS
-from thalweg.rare import Clamped, Crossing, Dimer, ElasticBand, Gradient, SaddleSearch, growth_rates
+from thalweg.rare import Clamped, Crossing, Dimer, ElasticBand, Gradient, SaddleSearch, dimer, growth_rates
 from thalweg.rare.hamiltonian import AbstractGradient
 
 KEY = jax.random.key(0)
@@ -78,6 +78,18 @@ def test_the_host_asks_as_often_as_it_says_and_stops_asking(x64):
     assert int(rest.value.calls) == int(jitted.value.calls) == len(asked)
     np.testing.assert_allclose(rest.value.point, jitted.value.point, atol=1e-8)
     assert bool((rest.info.status == Status.converged)[-1])
+
+
+def test_a_search_by_the_host_compiles_its_loops_once(x64, monkeypatch):
+    problem, traced = reactants(), []
+    step_along = dimer.step_along
+    monkeypatch.setattr(dimer, "step_along", lambda *args: (traced.append(1), step_along(*args))[1])
+    host = SaddleSearch(Counting(problem.system, []), problem.start, problem.orientation, (0, 1, 2), True)
+    first = run_host(Dimer(), host, steps=2, key=KEY)
+    once = len(traced)
+    run_host(Dimer(), host, steps=4, key=KEY, state=first.state)
+    # None at all where another test has compiled it.
+    assert len(traced) == once <= 1
 
 
 def test_turned_and_exchanged_the_search_follows(x64):

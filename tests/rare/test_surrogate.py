@@ -109,7 +109,7 @@ def test_the_loss_is_that_of_a_gaussian_of_these_rows(x64):
 
 def test_a_fit_goes_down_to_where_the_slope_is_none(x64):
     data = some(6)
-    surrogate = Surrogate(Coordinates(), scale=0.3, ceiling=None, steps=60)
+    surrogate = Surrogate(Coordinates(), scale=0.3, ceiling=None, steps=60, enough=0.0)
     start = surrogate.first((2,), jnp.float64)
     hyper, loss, steps = surrogate.fitted(data, start)
     assert float(loss) < float(surrogate.loss(data, start)) - 1.0
@@ -117,6 +117,11 @@ def test_a_fit_goes_down_to_where_the_slope_is_none(x64):
     slope = jax.grad(lambda logs: surrogate.loss(data, Hyper(logs)))(hyper.logs)
     assert float(jnp.max(jnp.abs(slope))) < 1e-3
     assert 2 < int(steps) < 60
+    # One that ends where steps no longer pay is nearly as low, after fewer of them.
+    soon, low, fewer = Surrogate(Coordinates(), scale=0.3, ceiling=None, steps=60).fitted(data, start)
+    assert 0 < int(fewer) < int(steps)
+    assert float(loss) <= float(low) < float(loss) + 1e-2
+    assert float(low) == pytest.approx(float(surrogate.loss(data, soon)), rel=1e-9)
     # A start where nothing is finite is left for the first one; no steps leave it as it is.
     again, other, _ = surrogate.fitted(data, Hyper(jnp.full(2, jnp.nan)))
     assert float(other) == pytest.approx(float(loss), abs=1e-4)

@@ -255,7 +255,7 @@ class Dimer(AbstractMethod[SaddleSearch, DimerState, DimerInfo, Saddle]):
         for _ in range(self.rotations):
             axis, image, turn, spent = self._turn(problem, x, g0, axis, image)
             calls, angle = calls + spent, angle + turn
-        curvature = curved(g0, image, axis, separation).value
+        curvature = _curved(g0, image, axis, separation).value
         done = (jnp.max(jnp.abs(g0)) < self.tolerance) & (curvature < 0)
         here = DimerState(x, axis, state.energy, g0, curvature, state.memory, calls, jnp.asarray(done))
         status = Status.where(done, Status.converged, Status.running)
@@ -264,27 +264,24 @@ class Dimer(AbstractMethod[SaddleSearch, DimerState, DimerInfo, Saddle]):
 
     def _turn(self, problem, x, g0, axis, image):
         separation = self.separation.astype(x.dtype)
-        found = curved(g0, image, axis, separation)
+        found = _curved(g0, image, axis, separation)
 
         def turn():
             trial = turned(axis, across(found), found.angle)
             g = evaluate(problem.system, x + separation * trial)[1]
-            new, at = best_turn(found, g0, image, g, axis, separation)
-            # A gradient of rounding may carry rigid motions with it.
-            new = unit(without_rigid(new, x, problem.rigid))
-            return new, at, jnp.arccos(jnp.clip(jnp.abs(jnp.sum(new * axis)), 0.0, 1.0)), jnp.asarray(1)
+            new, at, angle = _best_turn(found, g0, image, g, axis, separation, x, problem.rigid)
+            return new, at, angle, jnp.asarray(1)
 
         stay = lambda: (axis, image, jnp.zeros((), x.dtype), jnp.asarray(0))  # noqa: E731
         return when(found.angle > self.angle, turn, stay)
 
     def _translate(self, problem, state):
-        x, axis, curvature, dtype = state.point, state.orientation, state.curvature, state.point.dtype
-        before = effective(state.gradient, axis, curvature)
-        step = step_along(state.memory, before, curvature, jnp.asarray(FIRST, dtype), self.longest.astype(dtype))
-        step = limited(without_rigid(step, x, problem.rigid), x, SHARE)
-        energy, g = evaluate(problem.system, x + step)
-        memory = learnt(state.memory, step, before, effective(g, axis, curvature), curvature)
-        return DimerState(x + step, axis, energy, g, curvature, memory, state.calls + 1, state.done)
+        longest = self.longest.astype(state.point.dtype)
+        step = _proposed(state, longest, problem.rigid)
+        energy, g = evaluate(problem.system, state.point + step)
+        axis, curvature = state.orientation, state.curvature
+        memory = _remembered(state, step, g)
+        return DimerState(state.point + step, axis, energy, g, curvature, memory, state.calls + 1, state.done)
 
     def _info(self, state, angle=None, status=Status.converged):
         angle = jnp.zeros((), state.point.dtype) if angle is None else angle
@@ -292,3 +289,34 @@ class Dimer(AbstractMethod[SaddleSearch, DimerState, DimerInfo, Saddle]):
         return DimerInfo(
             energy=state.energy, force=force, curvature=state.curvature, angle=angle, calls=state.calls, status=status
         )
+
+
+# Compiled one by one, as the oracle between them may be a calculator: a host loop would compile their loops anew in
+# every step.
+_curved = eqx.filter_jit(curved)
+
+
+@eqx.filter_jit
+def _best_turn(found, g0, image, trial, axis, separation, x, rigid: bool):
+    """The best axis of the plane, the gradient at its image, and how far it is from the last."""
+    new, at = best_turn(found, g0, image, trial, axis, separation)
+    # A gradient of rounding may carry rigid motions with it.
+    new = unit(without_rigid(new, x, rigid))
+    return new, at, jnp.arccos(jnp.clip(jnp.abs(jnp.sum(new * axis)), 0.0, 1.0))
+
+
+@eqx.filter_jit
+def _proposed(state: DimerState, longest, rigid: bool) -> Point:
+    """Where the middle would go from here."""
+    x, axis, curvature = state.point, state.orientation, state.curvature
+    force = effective(state.gradient, axis, curvature)
+    step = step_along(state.memory, force, curvature, jnp.asarray(FIRST, x.dtype), longest)
+    return limited(without_rigid(step, x, rigid), x, SHARE)
+
+
+@eqx.filter_jit
+def _remembered(state: DimerState, step: Point, gradient: Point) -> Memory:
+    """With what a step has shown of the force."""
+    axis, curvature = state.orientation, state.curvature
+    before, after = effective(state.gradient, axis, curvature), effective(gradient, axis, curvature)
+    return learnt(state.memory, step, before, after, curvature)

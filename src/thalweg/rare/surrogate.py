@@ -195,6 +195,7 @@ class Surrogate(eqx.Module):
         spread: how far theta may go from where it began, as a standard deviation of its logarithm.
         ceiling: where the barrier on the variance stands, more than `variance`; None for no barrier.
         steps: of the fit, at most; a fit begins where the last one ended.
+        enough: a fit ends when a step lowers the loss by less, in nats; that of the paper's code.
 
     Raises:
         InputError: a variance at its ceiling, where the barrier is infinite; values that are not positive.
@@ -209,11 +210,12 @@ class Surrogate(eqx.Module):
     spread: Float[Array, ""] = eqx.field(converter=real, default=1.0)
     ceiling: Float[Array, ""] | None = eqx.field(converter=lambda c: None if c is None else real(c), default=2.0)
     steps: int = eqx.field(static=True, default=30)
+    enough: Float[Array, ""] = eqx.field(converter=real, default=1e-4)
 
     def __check_init__(self):
         for name in ("variance", "scale", "noise", "spread"):
             positive("Surrogate", name, getattr(self, name))
-        for name in ("offset", "jitter"):
+        for name in ("offset", "jitter", "enough"):
             at_least_zero("Surrogate", name, getattr(self, name))
         if self.steps < 0:
             raise InputError(f"Surrogate(steps={self.steps}): expected at least 0, which leaves the kernel as it is")
@@ -238,7 +240,7 @@ class Surrogate(eqx.Module):
         phi, jacobian = self._seen(data)
         loss = lambda logs: self._loss(logs, start.logs, phi, jacobian, data)  # noqa: E731
         # A fit that ended where nothing is finite is begun again.
-        logs, value, steps = _minimised(loss, hyper.logs, start.logs, self.steps)
+        logs, value, steps = _minimised(loss, hyper.logs, start.logs, self.steps, self.enough)
         return Hyper(logs), value, steps
 
     def loss(self, data: Data, hyper: Hyper) -> Float[Array, ""]:
@@ -339,7 +341,10 @@ def blocks(u: Float[Array, "n features"], a: Float[Array, "n features d"]) -> Fl
 
 
 class _Descent(NamedTuple):
-    """BFGS: where it is, and the trial that it is about to make; `tried` counts halvings, from -1 for the start."""
+    """BFGS: where it is, and the trial that it is about to make; `tried` counts halvings, from -1 for the start.
+
+    `fell` is by how much the last step lowered the loss.
+    """
 
     x: Float[Array, " parameters"]
     value: Float[Array, ""]
@@ -349,9 +354,10 @@ class _Descent(NamedTuple):
     size: Float[Array, ""]
     tried: Int[Array, ""]
     steps: Int[Array, ""]
+    fell: Float[Array, ""]
 
 
-def _minimised(loss: Callable, x, otherwise, steps: int):
+def _minimised(loss: Callable, x, otherwise, steps: int, enough):
     """A few parameters by BFGS with halved steps, from x, or from elsewhere where x gives nothing finite.
 
     The loss and its gradient stand in one place only, as compiling them is most of the time of a short search.
@@ -361,7 +367,7 @@ def _minimised(loss: Callable, x, otherwise, steps: int):
 
     def going(d):
         level = (d.tried >= 0) & (jnp.max(jnp.abs(d.gradient)) < small)
-        return ~level & (d.tried < HALVINGS) & (d.steps <= steps)
+        return ~level & (d.fell >= enough) & (d.tried < HALVINGS) & (d.steps <= steps)
 
     def body(d):
         trial = d.x + d.size * d.along
@@ -378,13 +384,14 @@ def _minimised(loss: Callable, x, otherwise, steps: int):
         along = -inverse @ g
         size = jnp.minimum(1.0, LEAP / jnp.maximum(jnp.max(jnp.abs(along)), 1e-30))
         stay = jnp.where(first, otherwise, d.x)
-        missed = _Descent(stay, d.value, d.gradient, d.inverse, d.along, 0.5 * d.size, d.tried + ~first, d.steps)
-        taken = _Descent(trial, value, g, inverse, along, size, jnp.zeros_like(d.tried), d.steps + 1)
+        kept = stay, d.value, d.gradient, d.inverse, d.along
+        missed = _Descent(*kept, 0.5 * d.size, d.tried + ~first, d.steps, d.fell)
+        taken = _Descent(trial, value, g, inverse, along, size, jnp.zeros_like(d.tried), d.steps + 1, d.value - value)
         lost = jnp.where(first & ~finite & (jnp.all(d.x == otherwise)), HALVINGS, missed.tried)
         missed = missed._replace(tried=lost)
         return jax.tree.map(lambda a, b: jnp.where(good, a, b), taken, missed)
 
     nothing = jnp.asarray(jnp.inf, x.dtype)
-    start = _Descent(x, nothing, zero, eye, zero, jnp.ones((), x.dtype), jnp.asarray(-1), jnp.asarray(0))
+    start = _Descent(x, nothing, zero, eye, zero, jnp.ones((), x.dtype), jnp.asarray(-1), jnp.asarray(0), nothing)
     end = jax.lax.while_loop(going, body, start)
     return end.x, end.value, jnp.maximum(end.steps - 1, 0)

@@ -26,7 +26,7 @@ module adds its own: a line in `REPRODUCTIONS`, under the name of its `Paper`.
 | Neural Galerkin schemes, 2203.01360 | `neural_galerkin` | `galerkin.py` |
 | closures of an active fluid, 2308.06675 | `active_fluid_closure` | `active_fluid.py` |
 | minimum action paths, 2202.06936 | `minimum_action_paths` | `minimum_action.py` |
-| the dimer on a Gaussian process, 2510.06030 | `gp_dimer_saddles` | `ot_gp_dimer.py` |
+| the dimer on a Gaussian process, 2510.06030 | `gp_dimer_saddles` | `ot_gp_dimer.py`, `baker.py` |
 | coverage of the intervals for log Z | `certificate_evidence` | `coverage.py` |
 | the certificate on digits and MNIST | `digits`, `mnist` | `images.py` |
 """

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -63,3 +65,15 @@ def table(claims: Iterable[Claim]) -> str:
     rows += [(c.claim, c.paper, c.here, c.baseline, marks[c.holds]) for c in claims]
     widths = [max(len(r[i]) for r in rows) for i in range(5)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(r, widths, strict=True)).rstrip() for r in rows)
+
+
+def mean(values) -> str:
+    """With its standard error."""
+    values = np.asarray(values, float)
+    return f"{values.mean():.1f} ± {values.std(ddof=1) / np.sqrt(len(values)):.1f}"
+
+
+def rate(hits, tries: int) -> str:
+    """A share with its standard error, of one more success and failure than there were (so that it is never 0)."""
+    p = (hits + 1) / (tries + 2)
+    return f"{hits} of {tries} ({hits / tries:.0%} ± {np.sqrt(p * (1 - p) / (tries + 3)):.0%})"
