@@ -108,6 +108,22 @@ def test_no_climb_leaves_the_trust_radius_but_by_its_first_step(x64):
     assert not bool(far[1].rejected)
 
 
+def test_a_climb_that_left_the_trust_radius_is_learnt_from_and_not_gone_on_from(x64):
+    method, problem = small(trust=Trust.constant(0.08), climb=50), reactants()
+    state, rejected = method.init(problem, key=KEY), []
+    step = eqx.filter_jit(method.step)
+    while not bool(state.done) and len(rejected) < 40:
+        before = state
+        state, info = step(problem, state, key=KEY)
+        rejected.append(bool(info.rejected))
+        left = rejected[-1]
+        np.testing.assert_array_equal(state.base, before.base if left else state.point)
+        np.testing.assert_array_equal(state.heading, before.heading if left else state.orientation)
+        assert int(state.data.count) > int(before.data.count)
+    assert bool(state.done)
+    assert {True, False} == set(rejected)
+
+
 def test_one_compilation_serves_a_search_by_the_host(x64):
     class Hashed(list):
         __hash__ = object.__hash__

@@ -5,6 +5,7 @@ Equations  the dimer of `dimer.py` on the posterior mean, until its largest forc
            T = max(least true force / divisor, tolerance / 10), or a step leaves the trust radius of all data
            trust: max_t w_t <= min(0.15 + 0.35 (1 - 2^{-n/50}), max(0.2, 1.3/sqrt(atoms))), or a constant
            no atom moves by more than 1/2 (1 - 2/3) of the distance to its nearest neighbour in a step
+           a climb begins where the last one came to rest that the trust radius did not end, at first at the start
            found when the true largest force is below `tolerance` and the true curvature along the dimer is negative
            (2510.06030; the numbers of its code, lode-org/ChemGP)
 Symbols    n -> data.count, w_t -> `transport`, T -> threshold
@@ -13,7 +14,7 @@ Cost       a step: one call of the oracle, and one more where the force is below
 Fails      precision where the covariance cannot be factorised: points on top of each other, or single precision;
            max_steps where the force is left. When the data are full the one farthest from the dimer is dropped
 Departs    from the code: the least true force so far decides T as in the paper, not the latest; the curvature at the
-           end is asked of the oracle; the climb goes on from the last point and not from the first
+           end is asked of the oracle
 """
 
 from typing import Any, ClassVar
@@ -84,7 +85,8 @@ class GPDimerState(eqx.Module):
     """The dimer, what the oracle said there, all data, and what was fitted to them.
 
     `history` are the logarithms of the last fits, NaN where there was none; `size` that of the subset; `least` the
-    smallest force so far; `curvature` the oracle's, NaN until it was asked.
+    smallest force so far; `curvature` the oracle's, NaN until it was asked. The next climb begins at `base` along
+    `heading`: a climb that left the trust radius ended anywhere, and is only learnt from.
     """
 
     point: Point
@@ -99,6 +101,8 @@ class GPDimerState(eqx.Module):
     size: Int[Array, ""]
     calls: Int[Array, ""]
     done: Bool[Array, ""]
+    base: Point
+    heading: Point
 
 
 class GPDimerInfo(AbstractInfo):
@@ -210,7 +214,7 @@ class GPDimer(AbstractMethod[SaddleSearch, GPDimerState, GPDimerInfo, Saddle]):
         size = jnp.asarray(self.capacity if self.subset is None else self.subset.size)
         unknown, force = jnp.asarray(jnp.nan, x.dtype), jnp.max(jnp.abs(g))
         return GPDimerState(
-            x, axis, energy, g, unknown, force, data, hyper, history, size, jnp.asarray(2), jnp.asarray(False)
+            x, axis, energy, g, unknown, force, data, hyper, history, size, jnp.asarray(2), jnp.asarray(False), x, axis
         )  # fmt: skip
 
     def step(self, problem, state, *, key):
@@ -265,9 +269,11 @@ class GPDimer(AbstractMethod[SaddleSearch, GPDimerState, GPDimerInfo, Saddle]):
         unseen = lambda: (data, jnp.full((), jnp.nan, x.dtype), jnp.asarray(1))  # noqa: E731
         data, curvature, spent = when(force < self.tolerance, image, unseen)
         done = (force < self.tolerance) & (curvature < 0)
+        rested = climb.still & ~climb.rejected
+        base, heading = jnp.where(rested, x, state.base), jnp.where(rested, axis, state.heading)
         return GPDimerState(
             x, axis, energy, g, curvature, least, data, state.hyper, state.history, state.size,
-            state.calls + spent, done,
+            state.calls + spent, done, base, heading,
         )  # fmt: skip
 
 
@@ -350,7 +356,7 @@ def _climb(method, kinds, rigid, posterior: Posterior, data: Data, state: GPDime
         return Climb(moved, axis, curvature, memory, climb.steps + ~still, still, rejected)
 
     first = Climb(
-        state.point, state.orientation, jnp.zeros((), dtype), no_memory(state.point), jnp.asarray(0),
+        state.base, state.heading, jnp.zeros((), dtype), no_memory(state.base), jnp.asarray(0),
         ~posterior.sound, jnp.asarray(False),
     )  # fmt: skip
     return jax.lax.while_loop(lambda c: ~c.still & (c.steps < method.climb), body, first)
