@@ -23,8 +23,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from ..core import InputError, Status, run_host
+from ..core.checks import real
 from ..rare import (
     AbstractGradient,
     Calculator,
@@ -78,15 +80,12 @@ class Metered(AbstractGradient):
     Fields:
         inner: the calculator.
         meter: what is counted.
+        noise: a; 2 makes eps the temperature in the calculator's units of energy.
     """
 
     inner: Calculator
     meter: Meter = eqx.field(static=True)
-
-    @property
-    def noise(self):
-        """The calculator's."""
-        return self.inner.noise
+    noise: Float[Array, ""] = eqx.field(converter=real, default=2.0)
 
     def potential(self, x):
         """The energy; the calculator keeps the forces that come with it."""
@@ -170,7 +169,7 @@ def oracle(reaction: Reaction) -> Metered:
         accuracy=ACCURACY,
         verbosity=0,
     )
-    return Metered(Calculator(atoms=atoms), Meter())
+    return Metered(inner=Calculator(atoms=atoms), meter=Meter())
 
 
 def hessian(system: AbstractGradient, x, shift: float = SHIFT) -> np.ndarray:
