@@ -1,13 +1,9 @@
-"""Entropic transport against POT, ott-jax, geomloss and regot, each asked for the same error of the marginals.
+"""Entropic transport against POT, ott-jax and regot, each asked for the same error of the marginals.
 
-Three questions. The small-epsilon ladder on point clouds: seconds to an L1 error of 1e-6, and the true error of every
-plan. The front door against the better of its two methods on each rung. Large clouds: a Sinkhorn divergence of
-30 000 points in three dimensions, its error, time and memory, against geomloss. Double precision except for the last.
+Two questions, in double precision. The small-epsilon ladder on point clouds: seconds to an L1 error of 1e-6, and the
+true error of every plan. The front door against the better of its two methods on each rung.
 """
 
-import resource
-import subprocess
-import sys
 import time
 
 import harness
@@ -122,58 +118,6 @@ def ladder(n, rungs, names=("Sinkhorn", "SinkhornNewton", "ot.solve"), with_peer
     return rows
 
 
-LARGE = """
-import resource, sys, time, numpy as np, jax, jax.numpy as jnp
-from thalweg.ot import Transport, sinkhorn_divergence
-n, epsilon = int(sys.argv[1]), float(sys.argv[2])
-rungs = int(sys.argv[3]) if len(sys.argv) > 3 else None
-rng = np.random.default_rng(0)
-x = jnp.asarray(rng.uniform(size=(n, 3)), jnp.float32)
-y = jnp.asarray(rng.uniform(size=(n, 3)) * [1.0, 0.5, 0.8] + [0.2, 0, 0], jnp.float32)
-began = time.perf_counter()
-found = sinkhorn_divergence(Transport.points(x, y), epsilon, tolerance=1e-2, throw=False, rungs=rungs)
-value = float(found.value)
-took = time.perf_counter() - began
-memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-print(value, float(found.marginal_error), took, memory, bool(found.converged), int(found.cross.sinkhorn_steps))
-"""
-
-
-def large(n, epsilon, *rungs):
-    """A divergence of n points in three dimensions, in a process of its own so that its memory can be told."""
-    given = [str(x) for x in (n, epsilon, *rungs)]
-    done = subprocess.run([sys.executable, "-c", LARGE, *given], capture_output=True, text=True, check=True)
-    value, error, took, memory, converged, sweeps = done.stdout.split()
-    row = {
-        "case": f"Sinkhorn divergence, {n} x {n} in 3-d, epsilon {epsilon}" + ", from a cold start" * bool(rungs),
-        "value": float(value),
-        "marginal error": float(error),
-        "converged": converged == "True",
-        "sweeps of full size between the clouds": int(sweeps),
-        "seconds": float(took),
-        "peak memory, GiB": float(memory),
-    }
-    print(row, flush=True)
-    return row
-
-
-def geomloss(n, epsilon):
-    """geomloss on the same clouds, on its own schedule: it states no marginal error."""
-    import torch
-    from geomloss import SamplesLoss
-
-    rng = np.random.default_rng(0)
-    x = torch.tensor(rng.uniform(size=(n, 3)), dtype=torch.float32)
-    y = torch.tensor(rng.uniform(size=(n, 3)) * [1.0, 0.5, 0.8] + [0.2, 0, 0], dtype=torch.float32)
-    # Its cost is |x - y|^2 / 2 and its epsilon blur^2, so that twice its value at blur^2 = epsilon / 2 is ours.
-    loss = SamplesLoss("sinkhorn", p=2, blur=(epsilon / 2) ** 0.5, scaling=0.9, backend="tensorized")
-    began = time.perf_counter()
-    value = 2 * float(loss(x, y))
-    row = {"case": f"geomloss, {n} x {n}", "value": value, "seconds": time.perf_counter() - began}
-    print(row, flush=True)
-    return row
-
-
 def main():
     """Run, print ratios, write JSON."""
     args = harness.arguments()
@@ -183,17 +127,7 @@ def main():
             # The smaller epsilons take ten minutes and more here, with any of the methods.
             rows += ladder(2000, 3)
             rows += ladder(5000, 2, names=("ot.solve",))
-    sizes = (2000,) if args.quick else (2000, 30_000)
-    for n in sizes:
-        rows += [large(n, 0.01), large(n, 0.01, 0)]
-    rows.append(geomloss(2000, 0.01))
-    rows.append(
-        {
-            "case": "peak memory of this benchmark, GiB",
-            "ours": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        }
-    )
-    harness.write("ot", rows, ("thalweg", "jax", "POT", "ott-jax", "regot", "geomloss", "torch"), args.out)
+    harness.write("ot", rows, ("thalweg", "jax", "POT", "ott-jax", "regot"), args.out)
 
 
 if __name__ == "__main__":

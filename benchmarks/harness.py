@@ -45,6 +45,15 @@ def row(case: str, ours: str, peer: str, times: dict[str, list[float]], per: int
     return found
 
 
+def peak_memory() -> float:
+    """The most that this process has held, in GiB.
+
+    Not `getrusage`: after a fork and an exec it still tells what the parent held.
+    """
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**20
+
+
 def write(name: str, rows: list[dict], packages: tuple[str, ...], out: Path) -> None:
     """Write `<name>.json`: rows, device and versions."""
     versions = {}
