@@ -165,7 +165,8 @@ def _fit_times(short):
         f"time of a fit's step at {', '.join(map(str, sizes))} data: flat when pruned, cubic when not",
         "flat against cubic",
         f"order {orders[0]:.2f} ({show(times[:, 0])} ms)", f"all data: order {orders[1]:.2f} ({show(times[:, 1])} ms)",
-        bool(orders[0] < 0.5 and orders[1] > 2),
+        # Two small sizes, beside other work, tell no order.
+        None if short else bool(orders[0] < 0.5 and orders[1] > 2),
     )  # fmt: skip
 
 
