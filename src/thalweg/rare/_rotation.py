@@ -116,10 +116,8 @@ def learnt(memory: Memory, step: Point, before: Point, after: Point, curvature) 
     return jax.tree.map(lambda m: jnp.where(curvature < 0, m, 0.0), new)
 
 
-def without_rigid(v: Point, x: Point, rigid: bool) -> Point:
-    """v without the part that moves or turns all atoms of x together."""
-    if not rigid:
-        return v
+def rigid_motions(x: Point) -> Float[Array, "motions coordinates"]:
+    """Shifts and turns of all atoms of x together, flattened; dependent where the atoms lie on a line."""
     atoms, dim = x.shape
     middle = x - jnp.mean(x, axis=0)
     shifts = [jnp.zeros((atoms, dim), x.dtype).at[:, k].set(1.0) for k in range(dim)]
@@ -127,8 +125,14 @@ def without_rigid(v: Point, x: Point, rigid: bool) -> Point:
         jnp.zeros((atoms, dim), x.dtype).at[:, i].set(middle[:, j]).at[:, j].set(-middle[:, i])
         for i, j in zip(*np.triu_indices(dim, 1), strict=True)
     ]
-    modes = jnp.stack([m.ravel() for m in shifts + turns])
-    _, values, basis = jnp.linalg.svd(modes, full_matrices=False)
+    return jnp.stack([m.ravel() for m in shifts + turns])
+
+
+def without_rigid(v: Point, x: Point, rigid: bool) -> Point:
+    """v without the part that moves or turns all atoms of x together."""
+    if not rigid:
+        return v
+    _, values, basis = jnp.linalg.svd(rigid_motions(x), full_matrices=False)
     kept = jnp.where(values > STILL * values[0], basis @ v.ravel(), 0.0)
     return v - (kept @ basis).reshape(v.shape)
 

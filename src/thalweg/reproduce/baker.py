@@ -37,6 +37,7 @@ from ..rare import (
     SaddleSearch,
     Surrogate,
 )
+from ..rare._rotation import STILL, rigid_motions
 from .claims import Claim, mean, rate
 
 log = logging.getLogger(__name__)
@@ -182,12 +183,9 @@ def hessian(system: AbstractGradient, x, shift: float = SHIFT) -> np.ndarray:
 
 def vibrations(matrix: np.ndarray, x) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues, rising, and eigenvectors in columns, on the motions that do not move or turn all atoms together."""
-    middle = np.asarray(x) - np.mean(x, axis=0)
-    shifts = [np.tile(e, (len(middle), 1)) for e in np.eye(3)]
-    turns = [np.cross(e, middle) for e in np.eye(3)]
-    left, values, _ = np.linalg.svd(np.stack([m.ravel() for m in shifts + turns], axis=1))
+    left, values, _ = np.linalg.svd(np.asarray(rigid_motions(jnp.asarray(x))).T)
     # A linear molecule has one turn less.
-    inner = left[:, int((values > 1e-4 * values[0]).sum()) :]
+    inner = left[:, int((values > STILL * values[0]).sum()) :]
     rates, modes = np.linalg.eigh(inner.T @ matrix @ inner)
     return rates, inner @ modes
 

@@ -24,7 +24,7 @@ from ..nets.layers import Dense
 from ..nets.spd import BiMap, LogEig, ReEig, SPDBatchNorm, SPDNormState, svec
 from ..ot.bures import bures_wasserstein, gaussian_wasserstein
 from ..problems import dataset, split
-from .claims import Claim, Reproduction, Stopwatch
+from .claims import Claim, Reproduction, Stopwatch, mean
 
 # Error of the one-step mean over the spread at each condition number, in per cent: computed independently with NumPy.
 ONE_STEP = {1e1: 0.2, 1e2: 1.8, 1e4: 9.0, 1e6: 13.0}
@@ -203,16 +203,16 @@ def _classification(short):
 def _report(accuracy, found, condition):
     """Claims from accuracies (per cent, by rate and seed) and what training left at the better rate."""
     best = {name: 100 * out[1] for name, out in found.items()}
-    shown = {name: f"{_error_bar(a)} %" for name, a in best.items()}
+    shown = {name: f"{mean(a)} %" for name, a in best.items()}
     for rival in (name for name in accuracy if name != "GBW"):
         gap = best["GBW"] - best[rival]
-        each = ", ".join(_error_bar(g) for g in accuracy["GBW"] - accuracy[rival])
+        each = ", ".join(mean(g) for g in accuracy["GBW"] - accuracy[rival])
         # The other rows are variants of the method itself, about which nothing is claimed.
         tested = rival in ("affine-invariant", "log-Euclidean", "none")
         yield Claim(
             f"GBW classifies better than {rival} (condition {condition:.0e})",
             "better" if tested else "",
-            f"{shown['GBW']} at its better rate, {found['GBW'][0]:g}; difference {_error_bar(gap)} (by rate {each})",
+            f"{shown['GBW']} at its better rate, {found['GBW'][0]:g}; difference {mean(gap)} (by rate {each})",
             f"{shown[rival]} at {found[rival][0]:g}",
             bool(gap.mean() > _bound(gap)) if tested else None,
         )
@@ -238,7 +238,3 @@ def _report(accuracy, found, condition):
 def _bound(values):
     """What a mean of so few values exceeds by chance once in forty times: Student's t, not twice the standard error."""
     return t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-
-
-def _error_bar(values):
-    return f"{np.mean(values):.1f} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.1f}"
