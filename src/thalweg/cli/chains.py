@@ -58,9 +58,6 @@ def prepared(options: ChainsOptions) -> Prepared:
         InputError: for a bad option, or a density without a value where the chains would start.
     """
     import jax
-    import jax.numpy as jnp
-
-    from ..sampling import GHMC, HMC, MALA, RandomWalk
 
     options.at_least(draws=4, thin=1, warmup=0)
     if options.chains < 2:
@@ -73,17 +70,10 @@ def prepared(options: ChainsOptions) -> Prepared:
         raise InputError(f"--leaps is for --kernel hmc; {options.kernel} has none, drop it")
     if options.leaps is not None:
         options.at_least(leaps=1)
-    target, base, key = prepare(options, KERNELS)
-    step = jnp.asarray(options.step)
-    kernels = {
-        "hmc": lambda: HMC(step_size=step, leaps=options.leaps or LEAPS, jitter=JITTER),
-        "mala": lambda: MALA(step_size=step),
-        "random-walk": lambda: RandomWalk(step_size=step),
-        "ghmc": lambda: GHMC(step_size=step),
-    }
+    target, base, kernel, key = prepare(options, KERNELS, leaps=options.leaps or LEAPS, jitter=JITTER)
     # 0 and 1 are the keys of the warm-up and the draws.
     x0 = _starts(options, target, base.sample(jax.random.fold_in(key, 2), TRIES * options.chains))
-    return Prepared(options, target, kernels[options.kernel](), x0, key)
+    return Prepared(options, target, kernel, x0, key)
 
 
 def _starts(options, target, tried):

@@ -72,17 +72,12 @@ def prepared(options: Options) -> Prepared | chains.Prepared:
     """
     if isinstance(options, chains.ChainsOptions):
         return chains.prepared(options)
-    import jax.numpy as jnp
-
     from ..problems import check
-    from ..sampling import HMC, MALA, Adaptive, Annealing, Invariant, RandomWalk, Replicates, Tempering
+    from ..sampling import Adaptive, Annealing, Invariant, Replicates, Tempering
 
     options.at_least(particles=2, replicates=1)
-    target, base, key = prepare(options, KERNELS)
+    target, base, kernel, key = prepare(options, KERNELS, leaps=4)
     check(target, base.mean, options.density)
-    step = jnp.asarray(options.step)
-    made = {"hmc": lambda: HMC(step_size=step, leaps=4), "mala": lambda: MALA(step_size=step)}
-    kernel = made.get(options.kernel, lambda: RandomWalk(step_size=step))()
     method = Annealing(Invariant(kernel, options.moves), Adaptive(options.share), options.particles)
     return Prepared(options, Replicates(method, options.replicates), Tempering(base, target), key)
 
@@ -103,15 +98,14 @@ def begin(options: Options, out: Path, *, overwrite: bool) -> tuple[RunDir, Prep
     return RunDir.create(out, record, overwrite=overwrite, kind=DENSITY), made
 
 
-def reopen(path: Path) -> tuple[RunDir, Prepared | chains.Prepared]:
-    """The run to go on with."""
-    run = RunDir.open(path, kind=DENSITY)
+def reopen(run: RunDir, options: Options) -> tuple[RunDir, Prepared | chains.Prepared]:
+    """The run to go on with, whose file must be the one that it began with."""
     density = run.options["density"]
     file = density.rpartition(":")[0]
     # A file that is gone has a clearer line of its own, below.
     if Path(file).is_file() and digest(density) != run.record["data"]["density"]["sha256"]:
         raise InputError(f"{file} has changed since the run began; start a new run, with --out")
-    return run, prepared(chosen(run.options))
+    return run, prepared(options)
 
 
 def open_run(
@@ -128,10 +122,11 @@ def open_run(
                 raise InputError(f"sample-density needs {name} (or --resume RUN, to go on with a run)")
     if level is not None and not 0 < level < 1:
         raise InputError(f"--level is {level:g}; expected a number between 0 and 1")
-    options = chosen(given if resume is None else RunDir.open(resume, kind=DENSITY).options)
+    run = None if resume is None else RunDir.open(resume, kind=DENSITY)
+    options = chosen(given if run is None else run.options)
     if level is not None and isinstance(options, chains.ChainsOptions):
         raise InputError("--level is for the interval of log Z, which chains do not give; drop it")
-    return reopen(resume) if resume is not None else begin(options, Path(str(out)), overwrite=overwrite)
+    return begin(options, Path(str(out)), overwrite=overwrite) if run is None else reopen(run, options)
 
 
 def sample_density(

@@ -7,6 +7,7 @@ Holds      no jax until a run is prepared: `thalweg --help` reads the defaults h
 import hashlib
 import importlib.util
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,13 @@ def option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def prepare(options: DensityOptions, kernels: tuple[str, ...]) -> tuple[Any, Any, Any]:
-    """The target, the Gaussian to start from and the key; the user's file is run once, here.
+def prepare(options: DensityOptions, kernels: tuple[str, ...], **hmc: Any) -> tuple[Any, Any, Any, Any]:
+    """The target, the Gaussian to start from, the kernel and the key; the user's file is run once, here.
 
     Args:
         options: any method's.
         kernels: the names that this method knows.
+        hmc: what it gives to `HMC` besides the step.
 
     Raises:
         InputError: for a bad option, or a file without the function.
@@ -61,6 +63,7 @@ def prepare(options: DensityOptions, kernels: tuple[str, ...]) -> tuple[Any, Any
     import jax.numpy as jnp
 
     from ..problems import Density, Normal
+    from ..sampling import GHMC, HMC, MALA, RandomWalk
 
     choose("kernel", options.kernel, kernels)
     for name in ("step", "base_std"):
@@ -69,7 +72,8 @@ def prepare(options: DensityOptions, kernels: tuple[str, ...]) -> tuple[Any, Any
     shape = parse_shape(options.dim)
     target = Density(load_function(options.density), shape)
     base = Normal(jnp.full(shape, options.base_mean), options.base_std)
-    return target, base, jax.random.key(options.seed)
+    made = {"hmc": partial(HMC, **hmc), "mala": MALA, "random-walk": RandomWalk, "ghmc": GHMC}
+    return target, base, made[options.kernel](step_size=jnp.asarray(options.step)), jax.random.key(options.seed)
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
