@@ -10,30 +10,41 @@ import time
 from pathlib import Path
 
 import harness
+import numpy as np
 
 EPSILON = 0.01
 HERE = Path(__file__).parent
 
-LARGE = """
-import sys, time, harness, numpy as np, jax.numpy as jnp
-from thalweg.ot import Transport, sinkhorn_divergence
-n, epsilon = int(sys.argv[1]), float(sys.argv[2])
-rungs = int(sys.argv[3]) if len(sys.argv) > 3 else None
-rng = np.random.default_rng(0)
-x = jnp.asarray(rng.uniform(size=(n, 3)), jnp.float32)
-y = jnp.asarray(rng.uniform(size=(n, 3)) * [1.0, 0.5, 0.8] + [0.2, 0, 0], jnp.float32)
-for _ in range(2 if n < 10_000 else 1):
-    began = time.perf_counter()
-    found = sinkhorn_divergence(Transport.points(x, y), epsilon, tolerance=1e-2, throw=False, rungs=rungs)
-    value = float(found.value)
-    print(time.perf_counter() - began)
-print(value, float(found.marginal_error), bool(found.converged), int(found.cross.sinkhorn_steps), harness.peak_memory())
-"""
+# In a process of its own, so that its memory can be told.
+LARGE = "import sys, bench_clouds; bench_clouds.measure(*map(int, sys.argv[1:]))"
+
+
+def clouds(n):
+    """Two clouds in single precision, the second narrower and shifted."""
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(size=(n, 3)), rng.uniform(size=(n, 3)) * [1.0, 0.5, 0.8] + [0.2, 0, 0]
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+def measure(n, rungs=None):
+    """Print the seconds of one divergence, or of two where that is quick, and what was found."""
+    import jax.numpy as jnp
+
+    from thalweg.ot import Transport, sinkhorn_divergence
+
+    x, y = map(jnp.asarray, clouds(n))
+    for _ in range(2 if n < 10_000 else 1):
+        began = time.perf_counter()
+        found = sinkhorn_divergence(Transport.points(x, y), EPSILON, tolerance=1e-2, throw=False, rungs=rungs)
+        value = float(found.value)
+        print(time.perf_counter() - began)
+    told = float(found.marginal_error), bool(found.converged), int(found.cross.sinkhorn_steps)
+    print(value, *told, harness.peak_memory())
 
 
 def large(n, *rungs):
     """A divergence in a process of its own, so that its memory can be told; `rungs` of 0 is a cold start."""
-    given = [str(x) for x in (n, EPSILON, *rungs)]
+    given = [str(x) for x in (n, *rungs)]
     done = subprocess.run([sys.executable, "-c", LARGE, *given], capture_output=True, text=True, check=True, cwd=HERE)
     *seconds, last = done.stdout.splitlines()
     value, error, converged, sweeps, memory = last.split()
@@ -54,13 +65,10 @@ def large(n, *rungs):
 
 def geomloss(n):
     """geomloss on the same clouds, its matrices in memory."""
-    import numpy as np
     import torch
     from geomloss import SamplesLoss
 
-    rng = np.random.default_rng(0)
-    x = torch.tensor(rng.uniform(size=(n, 3)), dtype=torch.float32)
-    y = torch.tensor(rng.uniform(size=(n, 3)) * [1.0, 0.5, 0.8] + [0.2, 0, 0], dtype=torch.float32)
+    x, y = map(torch.from_numpy, clouds(n))
     # Its cost is |x - y|^2 / 2 and its epsilon blur^2, so that twice its value at blur^2 = epsilon / 2 is ours.
     loss = SamplesLoss("sinkhorn", p=2, blur=(EPSILON / 2) ** 0.5, scaling=0.9, backend="tensorized")
     began = time.perf_counter()
